@@ -17,7 +17,7 @@ class QueryError(Exception):
 
 
 class QuerySyntaxError(QueryError):
-    """The text does not follow the grammar: where, what was expected, and the nearest word."""
+    """The text does not follow the grammar; the error has the place, the expected words, and the nearest one."""
 
     code = "QUERY_SYNTAX"
 
@@ -42,6 +42,6 @@ class QueryCancelled(QueryError):
 
 
 class QueryTooLarge(QueryError):
-    """The question would take more memory than a question may."""
+    """The question would need more memory than a question may."""
 
     code = "QUERY_TOO_LARGE"

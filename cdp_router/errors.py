@@ -46,7 +46,7 @@ REFUSALS: Final = frozenset(
 
 
 class RecordInvalid(Exception):
-    """One record cannot be taken; the others of its batch are not affected."""
+    """One record is rejected; the others of its batch are not affected."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -59,13 +59,13 @@ class RecordInvalid(Exception):
 
 
 class RouterError(Exception):
-    """Base of the router's own errors; `reason` is stable for machines, `facts` are what they may want to know."""
+    """Base of the router's own errors; `reason` is stable for machines, `facts` are its details by name."""
 
     reason = "ROUTER_ERROR"
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """Variable parts of the message, by name; they hold nothing about people."""
+        """Variable parts of the message, by name; they hold no data of people."""
         return {}
 
 
@@ -84,8 +84,8 @@ class RequestInvalid(RouterError):
 
 
 class RequestTooLarge(RequestInvalid):
-    """A batch stands for more records, values or bytes than one batch may; nothing was taken, and sent again unchanged
-    it never will be."""
+    """A batch holds more records, values or bytes than one batch may; nothing was accepted, and a repeat of it is
+    refused as well."""
 
     reason = "BATCH_TOO_LARGE"
 
@@ -135,7 +135,7 @@ class SegmentInUse(RouterError):
 
 
 class RestoreRefused(RouterError):
-    """A restore takes the place of everything there is: it needs a standstill."""
+    """A restore replaces everything: it needs a standstill."""
 
     reason = "RESTORE_NEEDS_STANDSTILL"
 
@@ -184,7 +184,7 @@ class WrongCluster(RouterError):
 
 
 class WrongEpoch(RouterError):
-    """Partitions were asked for under another epoch of the map than the shard's; `claims` say what it knows.
+    """Partitions were requested under another epoch of the map than the shard's; `claims` are those of the shard.
 
     `strange` lists partitions that the shard has never held.
     """
@@ -199,13 +199,13 @@ class WrongEpoch(RouterError):
 
 
 class MoveRefused(RouterError):
-    """A partition cannot be moved as asked; nothing was changed."""
+    """A partition cannot be moved as requested; nothing was changed."""
 
     reason = "MOVE_REFUSED"
 
 
 class ShardUnavailable(RouterError):
-    """Some shards cannot be reached; with them these partitions are missing."""
+    """Some shards cannot be reached; the answer lacks their partitions."""
 
     reason = "SHARD_UNAVAILABLE"
 
@@ -229,7 +229,7 @@ class ShuttingDown(RouterError):
 
 
 class ViewsLost(RouterError):
-    """The views that a question was to be answered from are gone."""
+    """The views held for a question are gone."""
 
     reason = "VIEWS_LOST"
 
@@ -266,7 +266,7 @@ class Unauthenticated(RouterError):
 
 
 class RoleMissing(RouterError):
-    """The key is good, but not for this."""
+    """The key is valid, but lacks the role for this."""
 
     reason = "ROLE_MISSING"
 
@@ -289,7 +289,7 @@ class AuditFailed(RouterError):
 
 
 class RateLimited(RouterError):
-    """The key is used more than it may be; nothing was done, and after `retry_after_ms` it may be used again."""
+    """The key exceeds its rate; nothing was done, and after `retry_after_ms` it may be used again."""
 
     reason = "RATE_LIMITED"
 
@@ -303,7 +303,7 @@ class RateLimited(RouterError):
 
 
 class PersonalData(RouterError):
-    """A question tests a value that is personal, and its key may not see one person."""
+    """A question tests a personal value, and its key may not see one person."""
 
     reason = "PERSONAL_DATA"
 

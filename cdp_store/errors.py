@@ -45,11 +45,11 @@ from cdp_store.remedies import remedy
 
 
 class StoreError(Exception):
-    """Base of every error the store raises for the world's mistakes."""
+    """Base of every error that the store raises for faults of its inputs or surroundings."""
 
 
 class BatchMalformed(StoreError):
-    """Bytes offered as a record batch do not follow the format; `reason` says where."""
+    """Bytes offered as a record batch do not follow the format; `reason` names the place."""
 
     def __init__(self, reason: str, code: str = "") -> None:
         super().__init__(f"malformed record batch: {reason}")
@@ -109,7 +109,7 @@ class RecordUnsupported(StoreError):
 
 
 class RecordMisplaced(StoreError):
-    """A log record is of a partition that the shard never had: the log is another shard's."""
+    """A log record is of a partition that the shard never had: the log belongs to another shard."""
 
     def __init__(self, partition: int) -> None:
         super().__init__(f"it is of partition {partition}, which this shard never had: the log is another shard's")
@@ -136,7 +136,7 @@ class SnapshotUnsupported(StoreError):
 
 
 class SnapshotFailed(StoreError):
-    """A snapshot was not made; nothing else is touched by that."""
+    """A snapshot was not made; nothing else is affected."""
 
     def __init__(self, file: str, problem: str) -> None:
         super().__init__(f"the snapshot was not made: {file}: {problem}. Data and earlier snapshots are as they were")
@@ -144,7 +144,7 @@ class SnapshotFailed(StoreError):
 
 
 class PlaceUnusable(StoreError):
-    """A path or URI where snapshots are to go, or to come from, cannot be used."""
+    """A path or URI for writing or reading snapshots cannot be used."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where} cannot be used: {problem}")
@@ -160,7 +160,7 @@ class FilesNotRemoved(StoreError):
 
 
 class NothingToRestore(StoreError):
-    """A source of a restore has neither a snapshot that can be used nor a log."""
+    """A source of a restore has neither a usable snapshot nor a log."""
 
     def __init__(self, source: str, shard: int, is_limited: bool) -> None:
         which = " from before that instant" if is_limited else ""
@@ -180,7 +180,7 @@ class InstantTooEarly(StoreError):
 
 
 class PartitionElsewhere(StoreError):
-    """A partition came to its shard later than the instant that is to be restored."""
+    """A partition came to its shard later than the instant to restore."""
 
     def __init__(self, source: str, shard: int, partition: int) -> None:
         super().__init__(
@@ -191,7 +191,7 @@ class PartitionElsewhere(StoreError):
 
 
 class ProfilesUnderway(StoreError):
-    """Profiles are between two partitions, so that the partitions cannot be cut anew."""
+    """Profiles are between two partitions, so that the number of partitions cannot be changed."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -212,7 +212,7 @@ class DocumentsNotDealtOut(StoreError):
 
 
 class DirectoryExists(StoreError):
-    """The directory holds something, and nobody said that it may be replaced."""
+    """The directory is not empty, and the command does not allow replacing it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is not empty; choose another directory, or give --overwrite to replace it")
@@ -264,7 +264,7 @@ class DirectoryDamaged(StoreError):
 
 
 class FileMissing(DirectoryDamaged):
-    """A file or directory that was there, and must be, is missing; `remedy` says what to do."""
+    """A file or directory that must exist is missing; `remedy` says how to continue."""
 
     def __init__(self, path: Path, remedy: str) -> None:
         StoreError.__init__(self, f"{path} is missing, though it was there before; {remedy}")
@@ -272,7 +272,7 @@ class FileMissing(DirectoryDamaged):
 
 
 class FileOutdated(DirectoryDamaged):
-    """A file is whole, and an earlier version of the one that was there; `remedy` says what to do."""
+    """A file is whole, but an earlier version of itself; `remedy` says how to continue."""
 
     def __init__(self, path: Path, found: int, known: int, remedy: str) -> None:
         problem = f"it is an earlier version, generation {found}; the newest one is generation {known}"
@@ -281,7 +281,7 @@ class FileOutdated(DirectoryDamaged):
 
 
 class FileUnsupported(DirectoryDamaged):
-    """A file or document is whole, and of a format that only a newer version reads."""
+    """A file or document is whole, but of a format that only a newer version reads."""
 
     def __init__(self, path: Path, version: int, supported: int) -> None:
         StoreError.__init__(
@@ -322,7 +322,7 @@ class StorageFull(StoreError):
 
 
 class BatchTooLarge(StoreError):
-    """A batch is larger than one log record may be; it must be split before it is sent again."""
+    """A batch is larger than one log record may be; it must be split and sent again."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"a batch of {size} bytes is over the limit of {limit}; send smaller batches")
@@ -338,7 +338,7 @@ class DocumentChanged(StoreError):
 
 
 class DocumentTooLarge(StoreError):
-    """A document is larger than one may be; nothing was changed."""
+    """A document exceeds its size limit; nothing was changed."""
 
     def __init__(self, name: str, size: int, limit: int) -> None:
         super().__init__(f"the document {name!r} would have {size} bytes, over the limit of {limit}")
@@ -354,7 +354,7 @@ class ExportLost(StoreError):
 
 
 class TailLost(StoreError):
-    """The log entries after `sequence` are not kept for a taker any more."""
+    """The log entries after `sequence` are no longer kept for a taker."""
 
     def __init__(self, sequence: int) -> None:
         super().__init__(f"what was logged behind {sequence} is not kept any more; begin again")

@@ -32,7 +32,7 @@ NO_SCHEMA = SchemaReading({}, {}, {})
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The numbers of parts to come; of parts with twins the first one's id by their own, and what it is bound to."""
+    """The numbers of parts to come; for parts with twins the first one's id by their own, and its bound form."""
 
     numbers: Iterator[int]
     twins: Mapping[int, int]
@@ -41,7 +41,7 @@ class _Written:
 
 @dataclass(slots=True)
 class Binder:
-    """Binds one question for any number of partitions; what does not depend on a partition is done once."""
+    """Binds one question for any number of partitions; work that does not depend on a partition is done once."""
 
     context: tree.Context
     _matchers: dict[int, Matcher] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Binder:
     _names: dict[int, Names] = field(default_factory=dict)
 
     def bind(self, node: tree.Node, schema: SchemaReading, numbers: Iterator[int] | None = None) -> bound.BoundNode:
-        """The bound form of a segment; nodes are numbered in the order they are written, from 0 or as given.
+        """The bound form of a segment; nodes are numbered in written order, from 0 or as given.
 
         Parts that are written alike are one bound node, with the number of the first.
         """
@@ -75,7 +75,7 @@ class Binder:
         return self._events(events, schema)
 
     def expression(self, expression: tree.Expression, schema: SchemaReading) -> BoundExpression:
-        """The bound form of the number a report is about."""
+        """The bound form of the number in a report."""
         return bind_expression(expression, self._binding(schema))
 
     def windowed(self, events: tree.Events, window: tree.Window, schema: SchemaReading) -> tuple[BoundEvents, Interval]:
@@ -83,7 +83,7 @@ class Binder:
         return self._binding(schema).windowed(events, window)
 
     def attempts(self, node: tree.Funnel | tree.SequenceTest, schema: SchemaReading, own: int) -> BoundAttempts:
-        """The bound form of steps under all their rules; with a window of each user all up to T, and the window."""
+        """The bound form of steps under all their rules; with a window of each user, also that window."""
         rules, window, plain = node.rules, None, node
         if isinstance(node.window, tree.WithinFirst | tree.Since):
             window, plain = self._binding(schema).user_window(node.window), replace(node, window=tree.ALWAYS)
@@ -105,7 +105,7 @@ class Binder:
         )
 
     def check(self, question: tree.Node | tree.Funnel | tree.Breakdown) -> None:
-        """Raise QueryInvalid where the question cannot be bound whatever the schema."""
+        """Raises QueryInvalid if the question cannot be bound under any schema."""
         zone(self.context.tz)
         match question:
             case tree.Funnel():

@@ -40,7 +40,7 @@ class BoundUserOccurrence:
 
 @dataclass(frozen=True, slots=True)
 class BoundRecency:
-    """The last event in the interval compares with `at_ms`; no event is before everything."""
+    """The last event in the interval compares with `at_ms`; no event counts as before everything."""
 
     id: int
     events: BoundEvents
@@ -62,7 +62,7 @@ class BoundEdgeValue:
 
 @dataclass(frozen=True, slots=True)
 class BoundNth:
-    """A filter, if any, on the number-th event in the interval."""
+    """A filter, if any, on the n-th event in the interval (`number`)."""
 
     id: int
     events: BoundEvents
@@ -202,7 +202,7 @@ def _value_test(
         case tree.MostlyTest():
             return BoundMostly(own, key, events, interval, matcher)
         case tree.ShareTest(op=op, value=value):
-            # As written: 0.4 is four tenths, not the float64 next to it.
+            # Exactly as written: 0.4 is four tenths, not the float64 next to it.
             return BoundShare(own, key, events, interval, matcher, op, Fraction(repr(value)))
 
 

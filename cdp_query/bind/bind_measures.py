@@ -16,7 +16,7 @@ from cdp_query.limits import EXPRESSION_TERMS_MAX
 
 
 def bind_expression_test(node: tree.ExpressionTest, own: int, binding: Binding) -> BoundExpressionTest:
-    """The bound comparison; QueryInvalid where it measures nothing or too much."""
+    """The bound comparison; QueryInvalid if it measures nothing or too much."""
     if terms_of(node.left) + terms_of(node.right) > EXPRESSION_TERMS_MAX:
         raise QueryInvalid(f"a comparison has more than {EXPRESSION_TERMS_MAX} numbers, measures and signs")
     left, right = _expression(node.left, binding), _expression(node.right, binding)
@@ -26,7 +26,7 @@ def bind_expression_test(node: tree.ExpressionTest, own: int, binding: Binding) 
 
 
 def bind_expression(expression: tree.Expression, binding: Binding) -> BoundExpression:
-    """The bound form of an expression alone; QueryInvalid where it measures nothing or too much."""
+    """The bound form of an expression alone; QueryInvalid if it measures nothing or too much."""
     if terms_of(expression) > EXPRESSION_TERMS_MAX:
         raise QueryInvalid(f"an expression has more than {EXPRESSION_TERMS_MAX} numbers, measures and signs")
     bound = _expression(expression, binding)

@@ -57,7 +57,7 @@ def bind_profile_test(
 
 
 def circle(node: tree.DistanceTest) -> Circle:
-    """The place and range of a distance test; QueryInvalid where there is no such place."""
+    """The place and range of a distance test; QueryInvalid if there is no such place."""
     if not -90 <= node.latitude <= 90:
         raise QueryInvalid(
             f"latitude {node.latitude} is not between -90 and 90; write distance(name, latitude, longitude)"

@@ -25,7 +25,7 @@ class Binding:
     filter: Callable[[tree.Node], BoundFilter]
 
     def windowed(self, events: tree.Events, window: tree.Window) -> tuple[BoundEvents, Interval]:
-        """The events of a window: those of an interval, where the window is the user's own with a filter more."""
+        """The events of a window: those of an interval, with an additional filter if the window is the user's own."""
         inside = self.events(events)
         if not isinstance(window, tree.WithinFirst | tree.Since):
             return inside, self.interval(window)

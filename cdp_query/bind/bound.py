@@ -1,6 +1,6 @@
 """The bound tree: names replaced by ids of one partition, windows by intervals, conditions by matchers.
 
-A name the partition has never seen has no id; the node then works on nothing.
+A name that the partition has never seen has no id; the node then reads nothing.
 """
 
 from __future__ import annotations

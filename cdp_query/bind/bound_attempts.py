@@ -14,7 +14,7 @@ from cdp_query.tree import AttemptRules, StepOrder
 class BoundAttempts:
     """Steps under all rules; limits < 0 are none.
 
-    `window` is that of each user where entries lie in one of their own, and the interval then everything up to T.
+    `window` is that of each user if entries must lie in one of their own; the interval is then everything up to T.
     `hold` is the property whose value must be the same at all steps where `holds`; None is one never seen. `without`
     are (gap, events that end attempts in it).
     """
@@ -41,7 +41,7 @@ class BoundAttempts:
 
 
 def check_rules(rules: AttemptRules, length: int, *, strict_ties: bool) -> None:
-    """Raise QueryInvalid where rules contradict each other."""
+    """Raises QueryInvalid if rules contradict each other."""
     for excluded in rules.without:
         if not 0 <= excluded.gap < length - 1:
             raise QueryInvalid(f"there is no gap {excluded.gap} in a sequence of {length} steps to exclude events from")

@@ -1,4 +1,4 @@
-"""Bound predicates over how many events there are, what they add up to, and when the first or last one was."""
+"""Bound predicates over the number of events, their aggregates, and the time of the first or last one."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cdp_store.values import Kind
 
 @dataclass(frozen=True, slots=True)
 class BoundProperty:
-    """A matcher on a property of the event at hand; `decided` keeps which strings and lists satisfy it, by kind."""
+    """A matcher on a property of the current event; `decided` keeps the strings and lists that satisfy it, by kind."""
 
     property: int | None
     matcher: Matcher
@@ -45,7 +45,7 @@ class FilterNot:
 class FilterUserWindow:
     """The event lies at most length_ms after the user's own start: its first event of `first_of`, or a time attribute.
 
-    Ends at until_ms at the latest. Worked out per row before events are scanned.
+    It ends at until_ms at the latest, and is computed per row before events are scanned.
     """
 
     first_of: BoundEvents | None

@@ -34,7 +34,7 @@ BoundExpression = Number | BoundMeasure | BoundArithmetic
 
 @dataclass(frozen=True, slots=True)
 class BoundExpressionTest:
-    """left op right; false where either side is undefined."""
+    """left op right; false if either side is undefined."""
 
     id: int
     left: BoundExpression

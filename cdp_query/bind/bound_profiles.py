@@ -58,7 +58,7 @@ class BoundWas:
 
 @dataclass(frozen=True, slots=True)
 class BoundChanged:
-    """In the interval a matched value gave way to another matched value; None matches all, unset included."""
+    """In the interval a matched value was replaced by another matched value; None matches all, unset included."""
 
     id: int
     attribute: int | None
@@ -69,7 +69,7 @@ class BoundChanged:
 
 @dataclass(frozen=True, slots=True)
 class BoundUnchanged:
-    """Set at the interval's end, and no other value since before its beginning."""
+    """Sets at the interval's end, with no other value since before its beginning."""
 
     id: int
     attribute: int | None

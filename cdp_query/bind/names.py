@@ -23,7 +23,7 @@ class Names:
         return Names(self.events | other.events, self.properties | other.properties, self.attributes | other.attributes)
 
     def known_to(self, schema: SchemaReading) -> Names:
-        """Those of the names the schema knows."""
+        """The names that the schema knows."""
         return Names(
             self.events & frozenset(schema.events),
             self.properties & frozenset(schema.properties),

@@ -11,7 +11,7 @@ from cdp_query.tree.walk import predicates
 
 
 def twins_of(segment: tree.Node) -> Mapping[int, int]:
-    """By the id of each part that has a twin the id of the first one written alike; groups are looked into."""
+    """For each part with a twin, by id, the id of the first one written alike; includes parts inside groups."""
     alike = defaultdict[str, list[tree.Node]](list)
     kinds = Counter(type(leaf) for leaf in predicates(segment))
     for leaf in predicates(segment):
@@ -22,7 +22,7 @@ def twins_of(segment: tree.Node) -> Mapping[int, int]:
 
 
 def repeated(node: bound.BoundNode) -> frozenset[int]:
-    """Numbers of the parts that stand in several places."""
+    """Numbers of the parts that occur in several places."""
     counts = Counter(_numbers(node))
     return frozenset(number for number, count in counts.items() if count > 1)
 

@@ -20,7 +20,7 @@ _DAYS: Final = {"d": 1, "w": 7}
 
 
 def time_test_span(test: TimeTest, context: Context) -> Interval:
-    """The instants of a time test: whole local days where the span counts days or longer, else elapsed time."""
+    """The instants of a time test: whole local days if the span counts days or longer, else elapsed time."""
     if not is_calendar(test.span):
         return _elapsed(test, context.as_of_ms)
     tz, now = zone(context.tz), today(context)
@@ -45,7 +45,7 @@ def _elapsed(test: TimeTest, now_ms: int) -> Interval:
 
 
 def anniversary_decision(test: Anniversary, context: Context) -> Callable[[I64], Bools]:
-    """Per time (epoch ms i64 in, bool out), whether its day of the year is one of the days asked for."""
+    """Test of times (epoch ms i64 in, bool out): their day of the year is one of the wanted days."""
     first, last = _bounds(test)
     first_day = today(context) + first
     dates = np.arange(first_day, first_day + last - first + 1).astype("datetime64[D]")

@@ -19,7 +19,7 @@ _EPOCH_DAY: Final = EPOCH.date().toordinal()
 class LocalDays:
     """Consecutive local days: day first_day + i lasts from starts[i] to starts[i + 1] - 1.
 
-    starts i64[days + 1], epoch ms ascending, two alike where the zone skipped a day; first_day counts like
+    starts i64[days + 1], epoch ms ascending, two alike if the zone skipped a day; first_day counts like
     date.toordinal.
     """
 

@@ -21,7 +21,7 @@ _BLOCK_BITS_MIN: Final = 22  # about 70 minutes: shorter than any period
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Consecutive calendar periods: period p is [edges_ms[p], edges_ms[p + 1]), empty where the zone skipped a day.
+    """Consecutive calendar periods: period p is [edges_ms[p], edges_ms[p + 1]), empty if the zone skipped a day.
 
     first_days i64[n] are their first dates, counted from 1970-01-01. `blocks` i32 gives, for every 2**block_bits ms
     since the first edge, the period at its start: a table that spares kernels a search per event.
@@ -50,7 +50,7 @@ def zone_offsets(tz: str, first_ms: int, last_ms: int) -> ZoneClock:
 
 
 def check_shown(unit: str, first_ms: int, last_ms: int, tz: str) -> None:
-    """Raise QueryInvalid where an answer has a row for each of too many periods."""
+    """Raises QueryInvalid if an answer would have a row for each of too many periods."""
     days = zone_clock(zone(tz), first_ms, last_ms).days(np.array([first_ms, last_ms]))
     firsts = _first_days(unit, int(days[0]), int(days[1]))[:-1]
     if firsts.shape[0] > PERIODS_SHOWN_MAX:
@@ -110,7 +110,7 @@ def months_between(earlier: I64, later: I64, offsets: ZoneClock) -> I64:
     """Whole calendar months from each instant to a later one."""
     walls = [(offsets.to_walls(part) // DAY_MS).astype("datetime64[D]") for part in (earlier, later)]
     started = (walls[1].astype("datetime64[M]") - walls[0].astype("datetime64[M]")).astype(np.int64)
-    # The wall clock may have been set back between the two, so both neighbours are looked at.
+    # The wall clock may have been set back between the two, so both neighbours are checked.
     started += months_later(earlier, started + 1, offsets) <= later
     started -= months_later(earlier, started, offsets) > later
     between: I64 = started

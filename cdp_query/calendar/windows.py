@@ -64,7 +64,7 @@ class Interval:
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:
-    """The IANA zone of that name; QueryInvalid when there is none."""
+    """The IANA zone of that name; QueryInvalid if there is none."""
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -82,7 +82,7 @@ def fixed_ms(duration: Duration) -> int:
 
 
 def moment_span(moment: Moment, context: Context) -> Interval:
-    """The milliseconds a time literal stands for: one instant, or the whole local day of a date (maybe skipped)."""
+    """The milliseconds of a time literal: one instant, or the whole local day of a date (maybe skipped)."""
     tz = zone(context.tz)
     return Interval(_first_ms(moment, tz), _end_ms(moment, tz) - 1 if _is_date(moment) else _first_ms(moment, tz))
 
@@ -132,12 +132,12 @@ def complete_periods(unit: str, count: int, context: Context) -> tuple[int, ...]
 
 
 def shown_interval(window: Window, context: Context) -> Interval:
-    """The interval of a report's window; one that differs from user to user may begin whenever and ends at T."""
+    """The interval of a report's window; one that differs from user to user has no beginning and ends at T."""
     return resolve(Always() if isinstance(window, WithinFirst | Since) else window, context)
 
 
 def resolve(window: Window, context: Context) -> Interval:
-    """The interval of a window at the context's instant; QueryInvalid when it ends before it starts."""
+    """The interval of a window at the context's instant; QueryInvalid if it ends before it starts."""
     if isinstance(window, WithinFirst | Since):
         form = "within: .., of_first: .." if isinstance(window, WithinFirst) else "since: .."
         raise QueryInvalid(f"{form} is another window for each user; it stands where events are counted")
@@ -222,7 +222,7 @@ def _end_ms(moment: Moment, tz: zoneinfo.ZoneInfo) -> int:
     """The instant, or the first one after a date."""
     if not _is_date(moment):
         return _first_ms(moment, tz)
-    _first_ms(moment, tz)  # refuses what is no date
+    _first_ms(moment, tz)  # refuses anything but a date
     return day_start_ms(_day_of(datetime.fromisoformat(moment.iso)) + 1, tz)
 
 
@@ -246,7 +246,7 @@ def _unit_start(day: int, unit: str) -> int:
 
 
 def _shift(day: int, unit: str, by: int) -> int:
-    """The day so many units later, also one beyond the calendar: nothing lies there."""
+    """The day so many units later, also one beyond the calendar: nothing happens there."""
     if unit in _UNIT_DAYS:
         if abs(by) * _UNIT_DAYS[unit] > _CALENDAR_DAYS:
             raise _beyond_the_calendar(f"{abs(by)} {unit}s")

@@ -1,4 +1,4 @@
-"""Times that stand in texts: ISO 8601 dates and times, read from whole arrays of strings at once."""
+"""Times in texts: ISO 8601 dates and times, read from whole arrays of strings at once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MINUTE_MS: Final = 60_000
 
 
 def written_times(strings: pa.Array, tz: str) -> tuple[I64, Bools]:
-    """(epoch ms i64[n], which strings are dates or times bool[n]).
+    """(epoch ms i64[n], mask of the strings that are dates or times bool[n]).
 
-    A date alone is its local day's first instant in the zone `tz`; a time without an offset is meant there. Fractions
+    A date alone is its local day's first instant in the zone `tz`; a time without an offset is in that zone. Fractions
     are cut to milliseconds.
     """
     parts = pc.extract_regex(strings.cast(pa.large_string()), _PATTERN)

@@ -1,9 +1,8 @@
 """The clocks of a zone over a span of time: walls, local days and their borders, whole arrays at once.
 
-A local day begins with the first instant at which the clock on the wall shows its date or a later one, and lasts until
-the next one begins: a date that the zone skipped has no instant, and where the clock goes back over midnight the new
-day goes on. Days are counted from 1970-01-01 and go on beyond the years 1 and 9999, so that nothing here can leave the
-calendar.
+A local day begins with the first instant at which the wall clock shows its date or a later one, and lasts until the
+next one begins. A skipped date has no instant. If the clock is set back over midnight, the new day continues.
+Days are counted from 1970-01-01, also beyond the years 1 and 9999, so that nothing here can leave the calendar.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from cdp_store.limits import DAY_MS
 from cdp_store.values import to_datetime, to_ms
 
 _EPOCH_YEAR: Final = 1970
-_YEARS_AT_ONCE: Final = 64  # up to here, looking at every year between is cheaper than finding those that occur
+_YEARS_AT_ONCE: Final = 64  # up to here, checking every year between is cheaper than finding those that occur
 _DAY: Final = timedelta(days=1)
 _FAR: Final = 1 << 61  # beyond every instant
 # Before the first year no zone had changed its clocks yet; after the last one the rules of all repeat.
@@ -34,7 +33,7 @@ _ERA_MS: Final = 146_097 * DAY_MS
 class ZoneClock:
     """Stretches of one offset: from starts_ms i64[n] (instants, ascending) on the wall is offsets_ms i64[n] ahead.
 
-    reached_ms i64[n + 1]: what the wall had shown at most before each stretch, and after the last.
+    reached_ms i64[n + 1]: the latest wall time shown before each stretch, and after the last.
     """
 
     starts_ms: I64
@@ -46,7 +45,7 @@ class ZoneClock:
         return instants + self.offsets_ms[self._stretch(instants)]
 
     def to_instants(self, walls: I64) -> I64:
-        """Epoch ms of a wall clock: the first of two, and by the clock before where a change left a gap (PEP 495)."""
+        """Epoch ms of a wall clock: the first of two; of a skipped one by the clock before (PEP 495)."""
         before, after = self.offsets_ms[:-1], self.offsets_ms[1:]
         changes = np.maximum.accumulate(self.starts_ms[1:] + np.maximum(before, after))
         return walls - self.offsets_ms[np.searchsorted(changes, walls, "right")]

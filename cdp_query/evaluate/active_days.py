@@ -20,7 +20,7 @@ _MONDAY: Final = 1  # the first day of date.toordinal, 0001-01-01
 
 
 def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:
-    """Different local dates of the events in the interval: u32[row_count]."""
+    """Number of distinct local dates of the events in the interval: u32[row_count]."""
     days: U32 = np.zeros(view.row_count, np.uint32)
     last_day: I32 = np.full(view.row_count, _NO_DAY, np.int32)
     for group in groups(view, events, interval, stats):
@@ -38,7 +38,7 @@ def days_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz
 
 
 def weeks_by_row(view: PartitionView, events: BoundEvents, interval: Interval, tz: str, stats: NodeStats) -> U32:
-    """Different weeks of the local dates of the events in the interval, each from Monday: u32[row_count]."""
+    """Number of distinct weeks, from Monday, of the local dates of the events in the interval: u32[row_count]."""
     weeks: U32 = np.zeros(view.row_count, np.uint32)
     last_week: I32 = np.full(view.row_count, _NO_DAY, np.int32)
     for group in groups(view, events, interval, stats):

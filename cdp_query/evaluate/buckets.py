@@ -9,7 +9,7 @@ from cdp_store.memory.view import PartitionView
 
 
 def bucket_mask(view: PartitionView, node: BoundBucket, stats: NodeStats) -> Bools:
-    """Mask of the rows in the buckets asked for: bool[row_count]."""
+    """Mask of the rows in the wanted buckets: bool[row_count]."""
     buckets = view.buckets
     stats.bytes += buckets.nbytes
     stats.rows += view.row_count

@@ -101,7 +101,7 @@ def _in_any_order(events: Sequence[Candidate], node: BoundAttempts) -> tuple[Can
 
 
 def _fill(step: int, events: Sequence[Candidate], filled: dict[int, Candidate], tried: set[int]) -> bool:
-    """Give a step an event of its own, moving other steps to other events where needed (Kuhn's matching)."""
+    """Assigns an event to a step, moving other steps to other events if needed (Kuhn's matching)."""
     for event in events:
         if event.steps >> step & 1 and event.event not in tried:
             tried.add(event.event)

@@ -62,7 +62,7 @@ def did_mask(view: PartitionView, node: BoundCount, stats: NodeStats) -> Bools:
 
 
 def _mark(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
-    """seen[row] = True for rows with such an event in the interval."""
+    """Sets seen[row] for rows with such an event in the interval."""
     if events.where is None:
         _mark_any(view, events, interval, seen, stats)
         return
@@ -71,7 +71,7 @@ def _mark(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bo
 
 
 def _mark_any(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
-    """seen[row] = True for rows with any event in the interval; no filter, so most events need not be looked at."""
+    """Sets seen[row] for rows with any event in the interval; without a filter, so most events need not be read."""
     mark_dropped(view, events, interval, seen, stats)
     for chunk, covered in overlapping(view, events, interval, stats):
         if covered:

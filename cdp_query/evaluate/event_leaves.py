@@ -76,14 +76,14 @@ def _user_occurrence(view: PartitionView, node: BoundUserOccurrence, stats: Node
 
 
 def _recency(view: PartitionView, node: BoundRecency, stats: NodeStats) -> Bools:
-    """The last event lies before an instant iff none lies at it or later: old chunks need not be read."""
+    """Rows whose last event lies before an instant, so that none lies at it or later: old chunks need not be read."""
     events = anchored(node.events, view, stats)
     first, last, at = node.interval.first_ms, node.interval.last_ms, node.at_ms
     if node.op in (Op.EQ, Op.NE):
         exactly = Interval(max(first, at), min(last, at))
         mask = occurrence_mask(view, BoundOccurrence(node.id, Occurrence.LAST, events, exactly, last), stats)
         return ~mask if node.op is Op.NE else mask
-    # Longer ago than a duration is before the instant that lies that far back.
+    # Longer ago than a duration means before the instant at that distance.
     since = at if node.op in (Op.GT, Op.LE) else at + 1
     later = BoundCount(node.id, events, Interval(max(first, since), last), Range(low=1), False, False)
     done = count_mask(view, later, stats)

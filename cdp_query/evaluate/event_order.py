@@ -1,4 +1,4 @@
-"""Predicates on the order of a user's events: the first, last and n-th, and how regularly they come."""
+"""Predicates on the order of a user's events: the first, last and n-th, and their regularity."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def edge_value_mask(view: PartitionView, node: BoundEdgeValue, stats: NodeStats)
 
 
 def nth_mask(view: PartitionView, node: BoundNth, stats: NodeStats) -> Bools:
-    """Rows with a number-th event that passes the test."""
+    """Rows whose n-th event exists and passes the test."""
     mask: Bools = np.zeros(view.row_count, np.bool_)
     counts: U32 = np.zeros(view.row_count, np.uint32)
     for group in groups(view, node.events, node.interval, stats):

@@ -22,7 +22,7 @@ from cdp_store.memory.view import PartitionView
 
 
 def mostly_mask(view: PartitionView, node: BoundMostly, stats: NodeStats) -> Bools:
-    """Rows of which a most frequent value satisfies the matcher."""
+    """Rows with a most frequent value that satisfies the matcher."""
     most: I64 = np.zeros(view.row_count, np.int64)
     runs = list[tuple[U32, I64, Bools]]()
     codes = decisions(view, node.property, node.matcher, {}, stats)
@@ -40,7 +40,7 @@ def mostly_mask(view: PartitionView, node: BoundMostly, stats: NodeStats) -> Boo
 
 
 def share_mask(view: PartitionView, node: BoundShare, stats: NodeStats) -> Bools:
-    """Rows whose exact share compares with the wanted one; without any value, none."""
+    """Rows whose exact share compares with the wanted one; rows without any value never do."""
     satisfied: U32 = np.zeros(view.row_count, np.uint32)
     valued: U32 = np.zeros(view.row_count, np.uint32)
     codes = decisions(view, node.property, node.matcher, {}, stats)

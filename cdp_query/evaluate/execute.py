@@ -46,7 +46,7 @@ class Execution:
     """One evaluation on one partition: its view, its instant, and its statistics.
 
     `checkpoint` is called before every node and raises QueryCancelled to stop the evaluation. `kept` are the masks, as
-    bits, of the parts that stand in several places of a segment; None until they are evaluated.
+    bits, of the parts that occur in several places of a segment; None until they are evaluated.
     """
 
     view: PartitionView
@@ -67,8 +67,8 @@ class Execution:
     def mask(self, node: bound.BoundNode) -> Bools:
         """Mask of the rows that satisfy a node: bool[row_count], rows outside of the population included.
 
-        In a narrowed view the mask is defined only for the rows asked for. The parts of `and` and `or` are evaluated
-        for the rows that earlier parts have left undecided; their results for other rows change nothing.
+        In a narrowed view the mask is defined only for the wanted rows. The parts of `and` and `or` are evaluated for
+        the rows that earlier parts have left undecided; their results for other rows change nothing.
         """
         self.checkpoint()
         if node.id in self.kept:
@@ -76,7 +76,7 @@ class Execution:
         return self._mask(node)
 
     def _kept(self, node: bound.BoundNode) -> Bools:
-        """The mask of a part that stands in several places, evaluated for all rows the first time."""
+        """The mask of a part that occurs in several places, evaluated for all rows the first time."""
         bits = self.kept[node.id]
         if bits is None:
             bits = self.kept[node.id] = np.packbits(replace(self, view=whole_of(self.view))._mask(node))
@@ -146,7 +146,7 @@ class Execution:
         return self if view is self.view else replace(self, view=view)
 
     def _read_by(self, events: BoundEvents) -> PartitionView:
-        """View to read events from: the whole view where there is no filter.
+        """View to read events from: the whole view if there is no filter.
 
         Counting or marking all events of a name costs less than finding those of some rows.
         """

@@ -1,6 +1,6 @@
 """History predicates: was, changed, unchanged, value_at; vectorised over an attribute's changes.
 
-Only values that are set satisfy a condition here, and `missing` is the one condition that what is unset satisfies.
+Only values that are set satisfy a condition here; `missing` is the one condition that an unset value satisfies.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _wants_unset(matcher: Matcher) -> bool:
 def _satisfied(
     view: PartitionView, attribute: int | None, kinds: U8, raws: I64, matcher: Matcher, stats: NodeStats
 ) -> Bools:
-    """Mask of the values that satisfy the matcher: bool[n]; a negated one holds only for the type asked for."""
+    """Mask of the values that satisfy the matcher: bool[n]; a negated one holds only for the type of its literal."""
     codes = decisions(view, attribute, matcher, {}, stats, attribute=True)
     held: Bools = kinds == Kind.UNSET if _wants_unset(matcher) else np.zeros(kinds.shape[0], np.bool_)
     for number in np.flatnonzero(np.bincount(kinds)):
@@ -137,7 +137,7 @@ def _satisfied(
         values = float_bits(raws[chosen]) if kind is Kind.FLOAT else raws[chosen]
         held[chosen] = values_mask(kind, values, matcher, codes) != matcher.negated
         if kind is Kind.STRING and matcher.negated and matcher.typed is not None:
-            # A text that is no time is of another type than was asked for.
+            # A text that is no time is of another type than the literal.
             of_type = Matcher(text=matcher.typed)
             times = decisions(view, attribute, of_type, {}, stats, attribute=True)
             held[chosen] &= values_mask(kind, values, of_type, times)

@@ -1,4 +1,4 @@
-"""Upper bounds on the memory that parts of a question take on a partition, known before they are evaluated.
+"""Upper bounds on the memory that parts of a question need on a partition, known before they are evaluated.
 
 A part of a question needs arrays over rows, and some parts gather events. The sizes were measured and are rounded up
 generously; tests compare the bounds with actual allocations.
@@ -34,30 +34,30 @@ _FILTERED: Final = 16  # an event that passes a filter: masks, and rows of those
 _SUMMED: Final = 128  # an event with a summed number: rows, and the number in two halves while they are sorted
 _GATHERED: Final = 160  # an event that is sorted by row with what it matches or holds
 _CHANGE: Final = 160  # a value of an attribute's history
-_MASKS: Final = 2  # bytes of a row for each group that a part stands in
+_MASKS: Final = 2  # bytes of a row for each group that a part is in
 _EVER: Final = Interval(TIME_MIN_MS, TIME_MAX_MS)
 
 
 def check_needs(node: bound.BoundNode, view: PartitionView, bytes_max: int = PART_BYTES_MAX) -> None:
-    """Raise QueryTooLarge where a part of a segment may take more memory than one may."""
+    """Raises QueryTooLarge if a part of a segment may need more memory than one may."""
     _check(needed_bytes(node, view), bytes_max)
 
 
 def check_report_needs(events: Iterable[BoundEvents], view: PartitionView, bytes_max: int = PART_BYTES_MAX) -> None:
-    """Raise QueryTooLarge where a report may take too much that gathers these events."""
+    """Raises QueryTooLarge if a report that gathers these events may need too much."""
     _check(view.row_count * _ROW + _GATHERED * sum(_count(one, _EVER, view) for one in events), bytes_max)
 
 
 def _check(needed: int, bytes_max: int) -> None:
     if needed > bytes_max:
         raise QueryTooLarge(
-            f"a part of this question may take {needed // MIB:,} MiB of memory in one partition, and at most"
-            f" {bytes_max // MIB:,} MiB are given; a shorter window, fewer event names or more partitions take less"
+            f"a part of this question may need {needed // MIB:,} MiB of memory in one partition, and at most"
+            f" {bytes_max // MIB:,} MiB are given; a shorter window, fewer event names or more partitions need less"
         )
 
 
 def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
-    """Bytes that a segment's evaluation takes at most: one part at a time, and a mask or two for each group around."""
+    """Bytes that a segment's evaluation needs at most: one part at a time, and a mask or two per enclosing group."""
     rows = view.row_count * _ROW
     match node:
         case bound.BoundAll(items=items) | bound.BoundAny(items=items):
@@ -80,7 +80,7 @@ def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
         ):
             reach = Interval(interval.first_ms, until_ms)
             excluded = (events for _, events in node.without) if isinstance(node, BoundAttempts) else ()
-            # An event is taken once however many steps it matches.
+            # An event is gathered once however many steps it matches.
             names = tuple({name for events in (*steps, *excluded) for name in events.names})
             per_event = 2 * _GATHERED if isinstance(node, BoundAttempts) else _GATHERED
             return rows + per_event * _count(BoundEvents(names, None), reach, view)

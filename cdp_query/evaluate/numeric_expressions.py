@@ -1,4 +1,4 @@
-"""Comparisons of numeric expressions: each measure is taken once per row, then calculated with."""
+"""Comparisons of numeric expressions: each measure is computed once per row, then used in the arithmetic."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class _Events:
 
 
 def _events(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> tuple[_Events | None, tuple[Source, ...]]:
-    """All events that take part, one source after the other; None where there are none."""
+    """All events that take part, one source after the other; None if there are none."""
     found = list(_matched(view, node, stats))
     sources = tuple(matched.source for matched in found)
     if not found:

@@ -1,6 +1,6 @@
-"""Sequences and funnels: how far each user got.
+"""Sequences and funnels: the depth that each user reached.
 
-Where no event can fill two steps, the usual case, the chunks are merged as they lie (kernels/steps). Otherwise the
+If no event can fill two steps, the usual case, the chunks are merged in place (kernels/steps). Otherwise the
 events that match any step are sorted by user and time, each with the set of steps it matches (kernels/sequence).
 """
 

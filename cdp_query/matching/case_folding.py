@@ -1,7 +1,7 @@
 """Texts in any case: full Unicode case folding, as str.casefold does it, over whole arrays of strings.
 
 Two texts are the same in any case when their foldings are equal: "ΟΔΟΣ" and "οδος", "STRASSE" and "straße". Folding
-changes the case alone: a letter with its accent as one character or as two stays what it was.
+changes the case alone: a letter with its accent as one character or as two stays the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cdp_store.arrays import AnyArray
 
 _STRINGS_AT_ONCE: Final = 1 << 12  # some dozen bytes for each of their characters while they are folded
 _SURROGATES: Final = range(0xD800, 0xE000)
-# What may not be taken for a literal character of a pattern: escapes, quoted parts, classes, and groups' own signs.
+# Parts of a pattern that are no literal characters: escapes, quoted parts, classes, and groups' own signs.
 _PATTERN_PARTS: Final = re.compile(
     r"(?P<quoted>\\Q.*?(?:\\E|$))|(?P<kept>\\[pP]\{[^}]*\}|\\x\{[^}]*\}|\\.|\[\^?\]?(?:\\.|\[:[^]]*:\]|[^]\\])*\]"
     r"|\(\?P?<[^>]*>)|(?P<literal>.)",
@@ -41,7 +41,7 @@ def folded(strings: pa.Array) -> pa.Array:
 
 
 def folded_pattern(pattern: str) -> str:
-    """A regular expression for folded texts: letters that fold to several stand as those, "ß" as "(?:ss)".
+    """A regular expression for folded texts: letters that fold to several become those, "ß" becomes "(?:ss)".
 
     Classes and characters after a backslash are kept unchanged; the case of single letters is for the matcher.
     """
@@ -61,14 +61,14 @@ def _several(letter: str) -> str | None:
 
 
 def _folded(strings: pa.Array) -> pa.Array:
-    """Character by character, all at once."""
+    """Folds all strings at once, character by character."""
     counts = pc.utf8_length(strings).to_numpy()
     text = "".join(strings.to_pylist())
     letters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     starts, several = _foldings()
     lengths = np.diff(starts)[letters]
     ends = np.cumsum(lengths)
-    # Every letter of the result by its place among all foldings: where that of its own letter begins, and on.
+    # The place of every letter of the result among all foldings: where its own letter's folding begins, and on.
     within = np.arange(int(ends[-1])) - np.repeat(ends - lengths, lengths)
     letters_out = several[np.repeat(starts[letters], lengths) + within]
     bytes_out = 1 + (letters_out >= 0x80).astype(np.int64) + (letters_out >= 0x800) + (letters_out >= 0x10000)
@@ -81,7 +81,7 @@ def _folded(strings: pa.Array) -> pa.Array:
 
 @lru_cache(maxsize=1)
 def _foldings() -> tuple[AnyArray, AnyArray]:
-    """(where the folding of each character begins, i64[n + 1], the characters of all foldings back to back, u32)."""
+    """(start of the folding of each character, i64[n + 1]; the characters of all foldings back to back, u32)."""
     texts = ["?" if code in _SURROGATES else chr(code).casefold() for code in range(sys.maxunicode + 1)]
     starts = np.fromiter(chain([0], accumulate(map(len, texts))), np.int64, len(texts) + 1)
     return starts, np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)

@@ -1,4 +1,4 @@
-"""Strings and lists decided once per distinct value: which dictionary codes satisfy a condition."""
+"""Decisions once per distinct string or list: the dictionary codes that satisfy a condition."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
 _FEW: Final = 2
-_WORTH_GATHERING: Final = 16  # strings are copied where there are so many times as many
+_WORTH_GATHERING: Final = 16  # strings are copied if there are so many times as many
 _WORTH_SEARCHING: Final = 128  # searching them all for bytes is faster than other tests
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One bool per dictionary code, or, where only a few satisfy the condition, those codes.
+    """One bool per dictionary code, or, if only a few satisfy the condition, those codes.
 
-    `read` are the bytes of strings and lists that were looked at to decide.
+    `read` counts the bytes of strings and lists that were read to decide.
     """
 
     table: Bools | None
@@ -59,9 +59,9 @@ def decisions(
     attribute: bool = False,
     asked: Callable[[Kind], I64] | None = None,
 ) -> Callable[[Kind], Decided]:
-    """`decide_codes` by kind, each decided when it is first asked for and then kept in `known`.
+    """`decide_codes` by kind, each decided at its first use and then kept in `known`.
 
-    `asked` gives the codes of a kind that have to be decided, where not all have to.
+    `asked` gives the codes of a kind that have to be decided, if not all have to.
     """
 
     def decide(kind: Kind) -> Decided:
@@ -94,7 +94,7 @@ def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *,
 
 
 def _of_another_type(view: PartitionView, key: int, matcher: Matcher, *, attribute: bool) -> int:
-    """Number of distinct strings if none is of the type asked for, else 0."""
+    """Number of distinct strings if none is of the condition's type, else 0."""
     if matcher.typed is None:
         return 0
     offsets, data = view.string_arena(key, attribute=attribute)

@@ -17,7 +17,7 @@ _PLAIN = (Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TIME)
 
 
 def values_holding(values: PackedValues, matcher: Matcher) -> Bools:
-    """Mask of the values that satisfy the positive condition: bool[n]; False where there is no value."""
+    """Mask of the values that satisfy the positive condition: bool[n]; False if there is no value."""
     if matcher.everything:
         given: Bools = values.kinds != Kind.UNSET
         return given

@@ -1,4 +1,4 @@
-"""Conditions on the items of lists: does one object satisfy all of a filter? Decided on all items at once."""
+"""Conditions on the items of lists: one object must satisfy all of a filter. Decided on all items at once."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _inside_any(values: AnyArray, bounds: Iterable[tuple[Anything, Anything]]) -
 
 
 def _inside(values: AnyArray, low: Anything, high: Anything) -> Bools:
-    """low <= values <= high, each side compared only where it can matter for the type."""
+    """low <= values <= high, each side compared only if it can matter for the type."""
     if low > high:
         return np.zeros(values.shape[0], np.bool_)
     if values.dtype.kind == "f":

@@ -28,9 +28,9 @@ class Matcher:
     """Tests of stored values, by kind.
 
     numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
-    per distinct string (string or large_string in, boolean out); substring: contained in the strings that pass, where
-    that is all that `text` asks; typed: selects the strings of the type asked for, where not all are; lists: decided
-    on distinct lists; everything: any value at all.
+    per distinct string (string or large_string in, boolean out); substring: contained in the strings that pass, if that
+    is all that `text` tests; typed: selects the strings of the condition's type, if not all are; lists: decided on
+    distinct lists; everything: any value at all.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -46,7 +46,7 @@ class Matcher:
     typed: TextDecision | None = field(default=None, compare=False)
 
     def decides(self, kind: Kind) -> bool:
-        """Tests whether values of this kind are of the type asked for."""
+        """Tests whether values of this kind are of the condition's type."""
         match kind:
             case Kind.INT | Kind.FLOAT:
                 return self.everything or bool(self.numbers)
@@ -61,7 +61,7 @@ class Matcher:
         return False
 
     def decide_strings(self, strings: pa.ChunkedArray) -> Bools:
-        """Per distinct string, in code order, whether it satisfies the condition."""
+        """Mask of the distinct strings, in code order, that satisfy the condition."""
         if self.text is None:
             return np.full(len(strings), self.everything, np.bool_)
         as_text = pa.string() if pa.types.is_binary(strings.type) else pa.large_string()
@@ -69,7 +69,7 @@ class Matcher:
         return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
     def decide_lists(self, offsets: AnyArray, data: U8) -> Bools:
-        """Per distinct list, in code order, whether it satisfies the condition; offsets u32 or i64 [n + 1], msgpack."""
+        """Mask of the distinct lists, in code order, that satisfy the condition; msgpack, offsets [n + 1]."""
         count = offsets.shape[0] - 1
         if self.lists is None:
             return np.full(count, self.everything, np.bool_)

@@ -31,7 +31,7 @@ from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 
 
 def compile_condition(condition: tree.Condition, context: tree.Context) -> Matcher:
-    """The matcher of a condition; QueryInvalid when it cannot be asked of any type."""
+    """The matcher of a condition; QueryInvalid if it applies to no type."""
     match condition:
         case tree.Compare(op, value, ci):
             compared = _compare(op, value, ci, context)
@@ -108,7 +108,7 @@ def _compare(op: tree.Op, value: tree.Literal, ci: bool, context: tree.Context) 
 
 
 def _in_spans(spans: tuple[Interval, ...], context: tree.Context) -> Matcher:
-    """Times in some intervals, also those that stand in texts."""
+    """Times in some intervals, also those in texts."""
     return Matcher(times=spans, text=text_in_spans(spans, context.tz), typed=is_written_time)
 
 
@@ -156,7 +156,7 @@ def _union(matchers: Sequence[Matcher]) -> Matcher:
 
 
 def _with_items(matcher: Matcher) -> Matcher:
-    """The same condition on lists: it holds when it holds for any item."""
+    """The same condition on lists: it holds if it holds for any item."""
     return Matcher(
         matcher.numbers,
         matcher.times,

@@ -1,4 +1,4 @@
-"""Lists as dictionaries hold them, msgpack back to back, and the values in them: arrays of positions, never objects."""
+"""Lists in dictionaries, msgpack back to back, and the values in them: arrays of positions, never objects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cdp_store.arrays import I64, U8, Bools
 
 @dataclass(frozen=True, slots=True)
 class PackedValues:
-    """Values at positions of some bytes; starts i64[n], -1 where there is none.
+    """Values at positions of some bytes; starts i64[n], -1 for no value.
 
-    kinds u8[n] (0: none, packed.OTHER: of no kind that is asked for), raws i64[n] and sizes i64[n] are as
-    `packed.read_values` gives them.
+    kinds u8[n] (0: none, packed.OTHER: of no kind in use), raws i64[n] and sizes i64[n] are as
+    `packed.read_values` returns them.
     """
 
     data: U8
@@ -48,7 +48,7 @@ class PackedValues:
         )
 
     def field(self, name: str) -> PackedValues:
-        """Of each object the field of that name, or the one its dotted path leads to."""
+        """The field of that name of each object, or the one at the end of its dotted path."""
         found, path = self._named(self.starts, name), name.split(".")
         if len(path) > 1:
             led = np.where(found < 0, self.starts, -1)

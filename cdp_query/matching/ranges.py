@@ -40,11 +40,11 @@ class Range:
         return low, high
 
     def lower(self) -> Range:
-        """The range with its upper bound taken away."""
+        """The range without its upper bound."""
         return Range(low=self.low, low_open=self.low_open)
 
     def upper(self) -> Range:
-        """The range with its lower bound taken away."""
+        """The range without its lower bound."""
         return Range(high=self.high, high_open=self.high_open)
 
     def mantissas(self, scale: int) -> tuple[int, int]:

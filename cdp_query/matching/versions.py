@@ -14,7 +14,7 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.tree import Op
 from cdp_store.arrays import I64, Bools
 
-_PARTS_MAX: Final = 16  # bounds the table of parts a hostile string could ask for
+_PARTS_MAX: Final = 16  # bounds the table of parts that a hostile string could cause
 _NUMBER: Final = r"[0-9]{1,18}"  # fits 64 bits
 _DOTTED: Final = rf"{_NUMBER}(?:\.{_NUMBER}){{0,{_PARTS_MAX - 1}}}"
 # Nothing that would continue the version may follow: no parts beyond the most, no part of too many digits.
@@ -29,7 +29,7 @@ _COMPARE: Final[dict[Op, Callable[[I64], Bools]]] = {
 
 
 def version_decision(op: Op, version: str) -> Callable[[pa.Array], pa.Array]:
-    """Per string (large_string in, boolean out), whether it begins with a version that compares so."""
+    """Test of strings (large_string in, boolean out): they begin with a version that compares so."""
     if re.fullmatch(_DOTTED, version) is None:
         raise QueryInvalid(f'{version!r} is no version; write up to {_PARTS_MAX} numbers with dots, such as "5.10.0"')
     wanted: I64 = np.array(version.split("."), np.int64)
@@ -46,7 +46,7 @@ def version_decision(op: Op, version: str) -> Callable[[pa.Array], pa.Array]:
 
 
 def _order(dotted: pa.Array, wanted: I64) -> I64:
-    """Sign of each version against the wanted one: i64[n], -1, 0 or 1."""
+    """Signs of each version compared with the wanted one: i64[n], -1, 0 or 1."""
     split = pc.split_pattern(dotted, ".")
     lengths = np.asarray(pc.list_value_length(split).to_numpy(zero_copy_only=False), np.int64)
     order: I64 = np.zeros(len(dotted), np.int64)

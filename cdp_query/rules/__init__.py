@@ -15,7 +15,7 @@ from cdp_query.tree import All, Any, Node, Not, Question
 from cdp_query.tree.walk import with_operands
 
 RULES = (push_not, negate, flatten, simplify, fold_windows, merge_values, share)
-_ROUNDS_MAX: Final = 8  # each takes something away; what people write is done after two
+_ROUNDS_MAX: Final = 8  # each removes something; questions written by people are done after two
 
 
 def rewrite(question: Question) -> Question:
@@ -24,7 +24,7 @@ def rewrite(question: Question) -> Question:
 
 
 def _rewritten(segment: Node) -> Node:
-    """All rules in turn, until none finds anything: the result of one may be simplified by another."""
+    """Applies all rules in turn, until none changes anything: the result of one may be simplified by another."""
     if not isinstance(segment, All | Any | Not):
         return segment
     for _ in range(_ROUNDS_MAX):

@@ -39,7 +39,7 @@ class _Bound:
     window: Window
 
     def implies(self, other: _Bound) -> bool:
-        """Tests whether the other always holds where this one does."""
+        """Tests whether the other always holds if this one does."""
         if self.is_least is not other.is_least or self.events != other.events:
             return False
         if repr(self.events) != repr(other.events):  # 1 == True in Python, not in a filter
@@ -104,7 +104,7 @@ def _contains(wide: Window, narrow: Window) -> bool:
 
 
 def _is_longer(longer: Duration, shorter: Duration) -> bool:
-    """Durations compare by length, those of the calendar only where the unit is the same."""
+    """Tests durations by length; those of the calendar compare only with the same unit."""
     if longer.unit == shorter.unit:
         return longer.amount >= shorter.amount
     if longer.unit in _FIXED_MS and shorter.unit in _FIXED_MS:

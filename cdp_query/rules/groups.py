@@ -1,4 +1,4 @@
-"""Shared code of the rules: walks over groups, and keys that tell parts apart.
+"""Shared code of the rules: walks over groups, and keys that identify parts.
 
 Parts are the same when they are written alike. Equality would not do: 1 == 1.0 == True in Python, not in a question.
 """
@@ -20,7 +20,7 @@ def on_groups(node: Node, rule: Callable[[Group], Node]) -> Node:
 
 
 def grouped(kind: type[All] | type[Any], items: Iterable[Node]) -> Node:
-    """A group of the items; one alone stands for itself."""
+    """A group of the items, or the item if there is only one."""
     given = tuple(items)
     return given[0] if len(given) == 1 else kind(given)
 

@@ -12,7 +12,7 @@ from cdp_query.tree import All, AttributeTest, Between, Compare, Literal, Node, 
 
 
 def merge_values(node: Node) -> Node:
-    """The segment with conditions on the same attribute put together where one can say them all."""
+    """The segment with conditions on the same attribute merged if one condition can express them all."""
     return on_groups(node, _merged)
 
 

@@ -1,7 +1,7 @@
 """not a = 1 -> a != 1; not count(E) >= 3 -> count(E) < 3; so that equivalent parts are written alike.
 
-Only where the predicate has a complement of its own: `not age > 3` is no `age <= 3`, since that is false where age is
-not set.
+Only for predicates with a complement of their own: `not age > 3` is no `age <= 3`, since that is false if age is not
+set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""not (a and b) -> not a or not b; not not a -> a; so that `not` stands only in front of predicates."""
+"""not (a and b) -> not a or not b; not not a -> a; so that `not` comes only before predicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(a and b) or (a and c) -> a and (b or c), and with `and` and `or` changed: a shared part is evaluated once."""
+"""(a and b) or (a and c) -> a and (b or c), and with `and` and `or` swapped: a shared part is evaluated once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cdp_query.tree import All, Any, Node
 
 
 def share(node: Node) -> Node:
-    """The segment with parts that several alternatives share taken out of them."""
+    """The segment with the shared parts of alternatives factored out."""
     return on_groups(node, _shared)
 
 
 def _shared(group: Group) -> Node:
-    """Takes out one shared part at a time, the most frequent first; the rests of its alternatives become one group."""
+    """Factors out one shared part at a time, the most frequent first; the rests of the alternatives become a group."""
     kind, inner = type(group), Any if isinstance(group, All) else All
     if sum(isinstance(item, inner) for item in group.items) < 2:
         return group
@@ -22,7 +22,7 @@ def _shared(group: Group) -> Node:
     counts = Counter(name for own in parts for name in own)
     name, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
     having = [place for place, own in enumerate(parts) if name in own]
-    # Where a group has only the shared part, the others follow from it; simplify handles that case.
+    # If a group has only the shared part, the others follow from it; simplify handles that case.
     if count < 2 or any(len(parts[place]) < 2 for place in having):
         return group
     rests = [grouped(inner, (part for own, part in parts[place].items() if own != name)) for place in having]

@@ -1,6 +1,6 @@
 """a and a -> a; everyone and a -> a; a and (a or b) -> a; nothing or a -> a.
 
-A dropped part mentions no name that the rest does not mention too, so that unknown names are still reported.
+A dropped part mentions only names that the rest mentions too, so that unknown names are still reported.
 """
 
 from __future__ import annotations

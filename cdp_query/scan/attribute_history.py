@@ -14,9 +14,9 @@ from cdp_store.profiles.attributes import Versions
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Values an attribute took, sorted by (row, time); of several at one time only the last arrival is in it.
+    """Values an attribute took, sorted by (row, time); of several at one time only the last arrival is included.
 
-    rows u32[n], times i64[n], kinds u8[n] (UNSET where the value was removed), raws i64[n] (values.py form).
+    rows u32[n], times i64[n], kinds u8[n] (UNSET for a removal), raws i64[n] (values.py form).
     """
 
     rows: U32

@@ -1,4 +1,4 @@
-"""Attribute predicates over the dense columns, or over the history when an earlier instant is asked."""
+"""Attribute predicates over the dense columns, or over the history for an earlier instant."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def blocks(view: PartitionView, attribute: int | None, instant_ms: int) -> Itera
 
 
 def _plain(column: EventColumn) -> AnyArray:
-    """The values a column stands for, without a copy where they are stored as they are."""
+    """The values that a column represents, without a copy if they are stored unchanged."""
     if column.kind is Kind.FLOAT:
         return column.floats() if column.is_decimal else column.values
     return column.integers() if column.base else column.values
@@ -68,7 +68,7 @@ def attribute_mask(view: PartitionView, node: BoundAttribute, instant_ms: int, s
 
 
 def _codes_of(found: Sequence[tuple[int, AttributeBlock]], asked: Bools, kind: Kind) -> I64:
-    """The codes that rows asked for may have."""
+    """The codes that the wanted rows may have."""
     codes = [np.zeros(0, np.int64)]
     for first, block in found:
         column = block.columns.get(kind)
@@ -79,7 +79,7 @@ def _codes_of(found: Sequence[tuple[int, AttributeBlock]], asked: Bools, kind: K
 
 
 def _mark(node: BoundAttribute, column: EventColumn, codes: Codes, mask: Bools, stats: NodeStats) -> None:
-    """Set mask where a row of the column satisfies the positive condition."""
+    """Sets the mask for rows of the column that satisfy the positive condition."""
     presence = column.presence()
     if not node.matcher.decides(column.kind):
         stats.type_mismatch += column.values.shape[0] if presence is None else int(presence.sum())

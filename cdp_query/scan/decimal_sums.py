@@ -1,8 +1,8 @@
-"""Sums of decimals such as prices: added as integers, compared as the float64 sums they stand for.
+"""Sums of decimals such as prices: added as integers, compared as the float64 sums that they represent.
 
 Prices arrive as float64 and their sum is the true sum of those, rounded once. A value differs from the decimal
 m / 10**s it is stored as by at most half a unit in the last place, so the rounded sum of non-negative ones lies
-within a factor of 1 +- 2**-51 of the sum of the decimals. Where that leaves a comparison open, the row is summed
+within a factor of 1 +- 2**-51 of the sum of the decimals. If that leaves a comparison open, the row is summed
 exactly.
 """
 

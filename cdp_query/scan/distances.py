@@ -34,7 +34,7 @@ def event_distance_mask(chunk: EventChunk, test: FilterDistance, stats: NodeStat
 
 
 def _within(latitudes: F64, longitudes: F64, circle: Circle) -> Bools:
-    """NaN in, False out; so are degrees that name no place."""
+    """Mask of the places inside the circle's range; NaN gives False, and so do degrees of no place."""
     held: Bools = (np.abs(latitudes) <= 90) & (np.abs(longitudes) <= 180)
     placed = np.flatnonzero(held)
     held[placed] = range_mask(_metres(latitudes[placed], longitudes[placed], circle), circle.wanted)

@@ -1,4 +1,4 @@
-"""Events that retention has dropped, as far as their summaries go; where they fall short, the answer is flagged.
+"""Events that retention has dropped, as their summaries describe them; undecided answers are flagged.
 
 A summary holds the number of a profile's dropped events of one name, and the times of the first and the last. A
 window with both ends inside holds all of them. A window that neither end reaches holds none. A window with one end
@@ -20,13 +20,13 @@ from cdp_store.memory.view import PartitionView
 
 
 def note_dropped(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> None:
-    """Count the profiles with dropped events that may lie in the interval: nothing else is known of them."""
+    """Counts the profiles with dropped events that may lie in the interval: nothing else is known about them."""
     for summary in _reached(view, events, interval):
         stats.truncated += int(np.count_nonzero(_near(summary, interval)))
 
 
 def count_dropped(view: PartitionView, events: BoundEvents, interval: Interval, counts: U32, stats: NodeStats) -> None:
-    """Add to counts (by row) the dropped events that lie in the interval, where the summaries decide it."""
+    """Adds to counts (by row) the dropped events that lie in the interval, if the summaries decide it."""
     for summary in _reached(view, events, interval):
         inside = (summary.first_ms >= interval.first_ms) & (summary.last_ms <= interval.last_ms)
         counts[summary.rows[inside]] += summary.counts[inside].astype(np.uint32)
@@ -34,7 +34,7 @@ def count_dropped(view: PartitionView, events: BoundEvents, interval: Interval, 
 
 
 def mark_dropped(view: PartitionView, events: BoundEvents, interval: Interval, seen: Bools, stats: NodeStats) -> None:
-    """Mark the rows (by row) with a dropped event in the interval, where the summaries decide it."""
+    """Marks the rows (by row) with a dropped event in the interval, if the summaries decide it."""
     for summary in _reached(view, events, interval):
         holds_first = (summary.first_ms >= interval.first_ms) & (summary.first_ms <= interval.last_ms)
         holds_last = (summary.last_ms >= interval.first_ms) & (summary.last_ms <= interval.last_ms)
@@ -51,6 +51,6 @@ def _reached(view: PartitionView, events: BoundEvents, interval: Interval) -> It
 
 
 def _near(summary: Summary, interval: Interval) -> Bools:
-    """Profiles whose dropped events do not all lie outside."""
+    """Mask of the profiles whose dropped events do not all lie outside."""
     near: Bools = (summary.first_ms <= interval.last_ms) & (summary.last_ms >= interval.first_ms)
     return near

@@ -1,4 +1,4 @@
-"""Filters on when an event happened: inside its row's own window, at local hours, on local weekdays."""
+"""Filters on the time of an event: inside its row's own window, at local hours, on local weekdays."""
 
 from __future__ import annotations
 

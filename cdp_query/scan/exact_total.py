@@ -18,7 +18,7 @@ _PART_BITS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class ExactTotal:
-    """Sum of ints and of floats apart: count of both; `fractions` counts units of 2**-1074 of the floats."""
+    """Separates sums of ints and of floats: count of both; `fractions` counts units of 2**-1074 of the floats."""
 
     count: int = 0
     integers: int = 0
@@ -39,7 +39,7 @@ class ExactTotal:
         return self._rounded() if self.has_floats else self.integers
 
     def average(self) -> float | None:
-        """The sum as float64, of any size, divided by the number of values; None of nothing."""
+        """The sum as float64, of any size, divided by the number of values; None for no values."""
         if not self.count:
             return None
         total = self._rounded()

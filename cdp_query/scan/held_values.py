@@ -1,4 +1,4 @@
-"""One number per different value of a property, over events of several chunks."""
+"""One number per distinct value of a property, over events of several chunks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INTEGRAL_MAX: Final = float(1 << 63)
 
 
 def held_values(events: Sequence[tuple[EventChunk, I64]], prop: int | None) -> I32:
-    """Per event, given as chunks with positions, the number of its value or -1 where it has none: i32[n].
+    """The number of each event's value, or -1 for none, for events given as chunks with positions: i32[n].
 
     Equal values have equal numbers: an int and a float of the same value too, but never a bool and a number.
     """
@@ -32,7 +32,7 @@ def held_values(events: Sequence[tuple[EventChunk, I64]], prop: int | None) -> I
 
 
 def kinds_and_raws(chunk: EventChunk, positions: I64, prop: int | None) -> tuple[U8, I64]:
-    """Kind u8[n] (UNSET where there is none) and 64-bit form i64[n] of a property of events of a chunk."""
+    """Kind u8[n] (UNSET for no value) and 64-bit form i64[n] of a property of events of a chunk."""
     kinds: U8 = np.zeros(positions.shape[0], np.uint8)
     raws: I64 = np.zeros(positions.shape[0], np.int64)
     for kind, column in chunk.variants(prop):
@@ -43,7 +43,7 @@ def kinds_and_raws(chunk: EventChunk, positions: I64, prop: int | None) -> tuple
 
 
 def _as_held(kinds: U8, raws: I64) -> tuple[U8, I64]:
-    """A float that is a whole int64 holds the same value as that integer."""
+    """Kinds and raws with a float that is a whole int64 replaced by that integer: they hold the same value."""
     floats: F64 = np.where(kinds == Kind.FLOAT, raws.view(np.float64), np.nan)
     whole = (np.floor(floats) == floats) & (floats >= -_INTEGRAL_MAX) & (floats < _INTEGRAL_MAX)
     integers = np.where(whole, floats, 0.0).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Many numbers with how often each occurs: exact, mergeable, in order."""
+"""A multiset of numbers, each with its count: exact, mergeable, in order."""
 
 from __future__ import annotations
 

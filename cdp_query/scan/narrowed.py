@@ -1,4 +1,4 @@
-"""A view for the rows that are still undecided: later parts of a question read the events of these alone."""
+"""A view for the rows that are still undecided: later parts of a question read the events of only these."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cdp_store.events.chunk import ColumnKey, EventChunk
 from cdp_store.memory.view import PartitionView
 
 FEW: Final = 16  # reading one row in sixteen pays for finding its runs and copying its events
-WORTH_NARROWING: Final = 1 << 15  # events; those of smaller chunks are read as fast as they are picked
-_FEWER: Final = 4  # of the rows of a narrowed view, whose chunks may be there already
+WORTH_NARROWING: Final = 1 << 15  # events; those of smaller chunks are read as fast as they are selected
+_FEWER: Final = 4  # of the rows of a narrowed view, whose chunks may exist already
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class NarrowedView(PartitionView):
     known: dict[int, tuple[EventChunk, EventChunk]] = field(default_factory=dict, kw_only=True)
 
     def chunk(self, chunk: EventChunk) -> EventChunk:
-        """The events of the rows asked for, made once for all parts of a question that read them."""
+        """The events of the wanted rows, made once for all parts of a question that read them."""
         found = self.known.get(id(chunk))
         if found is None:
             found = self.known[id(chunk)] = chunk, _chunk_of(chunk, self.asked)
@@ -36,7 +36,7 @@ class NarrowedView(PartitionView):
 
 
 def narrowed(view: PartitionView, asked: Bools) -> PartitionView:
-    """The view for some rows; the view itself where they are not few."""
+    """The view for some rows; the view itself if they are not few."""
     whole, size, few = whole_of(view), view.row_count, FEW
     if isinstance(view, NarrowedView):
         asked, size, few = asked & view.asked, int(np.count_nonzero(view.asked)), _FEWER
@@ -54,12 +54,12 @@ def whole_of(view: PartitionView) -> PartitionView:
 
 
 def asked_of(view: PartitionView) -> Bools | None:
-    """The rows that are asked for; None = all."""
+    """The wanted rows; None = all."""
     return view.asked if isinstance(view, NarrowedView) else None
 
 
 def chunk_of(view: PartitionView, chunk: EventChunk) -> EventChunk:
-    """Events of a chunk that a view reads: those of the rows it asks for. A small chunk is read whole."""
+    """Events of a chunk that a view reads: those of its wanted rows. A small chunk is read whole."""
     return view.chunk(chunk) if isinstance(view, NarrowedView) and len(chunk) >= WORTH_NARROWING else chunk
 
 
@@ -84,7 +84,7 @@ def _chunk_of(chunk: EventChunk, asked: Bools) -> EventChunk:
 
 @dataclass(frozen=True, slots=True)
 class _TakenColumns(Mapping[ColumnKey, EventColumn]):
-    """Columns of some events, each taken when it is first read."""
+    """Columns of some events, each gathered at its first use."""
 
     columns: Mapping[ColumnKey, EventColumn]
     events: I64

@@ -1,7 +1,7 @@
-"""One number per row, integer or float, calculated with and compared exactly.
+"""One number per row, integer or float, with exact arithmetic and comparison.
 
-Integers stay int64 through + - * while the result fits; beyond, and with a float or a division involved, the
-calculation goes on in float64. A result that is no finite number is undefined.
+Integers stay int64 through + - * while the result fits. Beyond that, and with a float or a division, the calculation
+continues in float64. A result that is no finite number is undefined.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TESTS: Final[dict[Op, Callable[[AnyArray, AnyArray], Bools]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """integers i64[n] hold where is_float is false, floats f64[n] where it is true, both only where `defined` is true.
+    """integers i64[n] hold if is_float is false, floats f64[n] if it is true, both only if `defined` is true.
 
     No floats means integers everywhere, no `defined` means defined everywhere.
     """
@@ -90,7 +90,7 @@ def residuals(integers: I64) -> I64:
     rounded = integers.astype(np.float64)
     top = rounded >= _TWO_63
     back = np.where(top, 0.0, rounded).astype(np.int64)
-    # 2**63 itself is no int64, so that the difference is taken from the largest that is.
+    # 2**63 itself is no int64, so the difference is computed from the largest int64.
     return np.where(top, integers - np.iinfo(np.int64).max - 1, integers - back)
 
 
@@ -104,7 +104,7 @@ def _order(left: Numbers, right: Numbers) -> AnyArray:
 
 
 def _integer_result(op: ArithmeticOp, left: Numbers, right: Numbers) -> tuple[I64, Bools]:
-    """(the result modulo 2**64, where it is not the true one)."""
+    """(the result modulo 2**64, mask of the rows where it is not the true one)."""
     a, b = left.integers, right.integers
     match op:
         case ArithmeticOp.ADD:

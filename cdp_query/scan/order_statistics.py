@@ -27,7 +27,7 @@ class _Picked:
 
 
 def distinct_by_row(parts: list[Terms], row_count: int) -> I64:
-    """Different values of each row over all kinds: i64[row_count]."""
+    """Number of distinct values of each row over all kinds: i64[row_count]."""
     counts: I64 = np.zeros(row_count, np.int64)
     for _, values in sorted_values(parts):
         counts += np.bincount(values.rows[values.starts()], minlength=row_count)
@@ -87,10 +87,10 @@ def _middle(low: _Picked, high: _Picked) -> _Picked:
 
 
 def _integer_means(a: I64, b: I64) -> F64:
-    """(a + b) / 2 rounded once, also where the sum leaves int64."""
+    """(a + b) / 2 rounded once, even if the sum leaves int64."""
     total = a + b
     floor = (a >> 1) + (b >> 1) + (a & b & 1)
-    # So far out the half lies far below what float64 can tell; as the lowest bit it still decides a tie.
+    # At this size the half is below the precision of float64; as the lowest bit it still decides a tie.
     beyond = ((a ^ total) & (b ^ total)) < 0
     return np.where(beyond, (floor | ((a ^ b) & 1)).astype(np.float64), total.astype(np.float64) / 2)
 

@@ -1,6 +1,6 @@
 """The values of one property on the events that count, as rows and integer keys that sort like the values.
 
-Integers and floats form one order: by float64, then by what rounding took from an integer; an integer comes before
+Integers and floats form one order: by float64, then by the rounding remainder of an integer; an integer comes before
 an equal float. Values of other kinds are distinguished, but have no order.
 """
 
@@ -30,7 +30,7 @@ _SIGN_BITS = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 class SortedValues:
     """Values of one kind, or all numbers, sorted by (row, value).
 
-    rows u32[n]; keys i64[n] and, where numbers of both kinds meet, rests i64[n] (twice the rest, plus 1 for a float):
+    rows u32[n]; keys i64[n] and, if numbers of both kinds occur, rests i64[n] (twice the rest, plus 1 for a float):
     equal keys and equal rests >> 1 are equal values. order i64[n] are positions in the order of the scan.
     """
 
@@ -61,7 +61,7 @@ def property_columns(
 
 
 def sorted_values(parts: list[Terms]) -> Iterator[tuple[list[Terms], SortedValues]]:
-    """The values by what can be equal, all numbers together and each other kind by itself, with their columns."""
+    """The values in groups that can be equal, all numbers together and each other kind alone, with their columns."""
     numbers = [part for part in parts if part.column.kind in _NUMERIC]
     if numbers:
         yield numbers, sorted_numbers(numbers)
@@ -86,7 +86,7 @@ def sorted_numbers(parts: list[Terms]) -> SortedValues:
         else:
             floats.append(part.floats())
             rests.append(np.ones(floats[-1].shape[0], np.int64))
-    # Adding 0.0 makes one zero of the two; negative floats sort the other way round as integers.
+    # Adding 0.0 merges the two zeros; negative floats sort in reverse as integers.
     bits: I64 = (np.concatenate(floats) + 0.0).view(np.int64)
     return _sorted(rows, np.where(bits < 0, bits ^ _SIGN_BITS, bits), np.concatenate(rests))
 
@@ -98,7 +98,7 @@ def rows_of(parts: list[Terms]) -> U32:
 
 
 def float_of_keys(keys: I64) -> F64:
-    """The float64 behind keys of `sorted_numbers` with rests."""
+    """The float64 values of keys of `sorted_numbers` with rests."""
     return np.ascontiguousarray(np.where(keys < 0, keys ^ _SIGN_BITS, keys)).view(np.float64)
 
 

@@ -39,7 +39,7 @@ _NO_MASK: Final[Bools] = np.zeros(0, np.bool_)
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A chunk and which of its events count; mask None = all of them."""
+    """A chunk and the mask of its events that count; None = all of them."""
 
     chunk: EventChunk
     mask: Bools | None
@@ -53,7 +53,7 @@ class Scanned:
         return np.ones(len(self.chunk), np.bool_) if self.mask is None else self.mask
 
     def kernel_mask(self) -> Bools:
-        """The mask as kernels take it: empty where all events count."""
+        """The mask in the form for kernels: empty if all events count."""
         return _NO_MASK if self.mask is None else self.mask
 
     def events(self) -> I64 | None:
@@ -85,7 +85,7 @@ class Scanned:
 def overlapping(
     view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats
 ) -> Iterator[tuple[EventChunk, bool]]:
-    """(chunk, whether all of it lies in the interval) for every chunk that may have events there."""
+    """(chunk, True if all of it lies in the interval) for every chunk that may have events there."""
     for name in events.names:
         for chunk in view.event_chunks(name):
             stats.chunks += 1
@@ -103,7 +103,7 @@ def overlapping(
 
 
 def is_wide(chunk: EventChunk) -> bool:
-    """Tests whether a chunk spans many buckets, in which its few events lie."""
+    """Tests whether a chunk spans many buckets with few events."""
     return chunk.times.dtype != np.uint32
 
 
@@ -170,7 +170,7 @@ def filter_mask(view: PartitionView, chunk: EventChunk, where: BoundFilter, stat
         case FilterRowWindow() | FilterHours() | FilterWeekdays():
             return event_time_mask(chunk, where, stats)
         case FilterUserWindow():
-            raise AssertionError("a window per user is worked out before events are scanned")
+            raise AssertionError("a window per user is computed before events are scanned")
         case BoundProperty():
             return _property_mask(view, chunk, where, stats)
 

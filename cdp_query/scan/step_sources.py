@@ -23,7 +23,7 @@ _NONE = (0,) * steps.SOURCE_FIELDS
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A chunk with events of a step in the interval wanted of it; mask None = all pass, whole = none lies outside."""
+    """A chunk with events of a step in its interval; mask None = all pass, whole = none lies outside."""
 
     step: int
     chunk: EventChunk

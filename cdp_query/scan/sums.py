@@ -2,8 +2,8 @@
 
 The float sum of a user is the true real sum of its float64 values rounded once to float64, as math.fsum gives
 it; so it depends neither on arrival order nor on chunks or partitions. The fast path keeps a double-double
-per row (about 106 bits) with a bound on its error; a row whose rounding that bound leaves open, very rarely
-one, is summed again exactly.
+per row (about 106 bits) with a bound on its error. The rare rows whose rounding that bound leaves open are
+summed again exactly.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Sums:
         return bool(self._floats)
 
     def add(self, part: Terms) -> None:
-        """Add numbers to their rows."""
+        """Adds numbers to their rows."""
         rows = part.rows()
         aggregate.count_rows(rows, self.counts)
         if part.column.kind is Kind.INT:
@@ -96,7 +96,7 @@ class Sums:
         return sums
 
     def totals(self) -> tuple[I64, F64, Bools]:
-        """(integer sums, sums rounded once to float64, which rows have the latter): floats and sums beyond 64 bits."""
+        """(integer sums, sums rounded once to float64, mask of the latter's rows): floats and sums beyond 64 bits."""
         is_float: Bools = self.float_rows() | (self._carries != 0)
         return self._integers, self.rounded(), is_float
 
@@ -114,7 +114,7 @@ class Sums:
         return averages, defined
 
     def _averages_of(self, rows: Rows) -> F64:
-        """The same where no float64 holds the sum: in parts of 2**64, which takes nothing that counts from them."""
+        """The same for sums that no float64 holds: computed in parts of 2**64, without relevant loss."""
         addends = [addend * _PART for addend in self._integer_addends(rows)]
         sums = exact_float_sums(self._floats, rows, self.counts.shape[0], addends, scale=_PART)
         averages: F64 = sums / self.counts[rows] / _PART

@@ -1,4 +1,4 @@
-"""The numbers an aggregate is made of: the events of a chunk that have one, their rows, and the values."""
+"""The numbers of an aggregate: the events of a chunk that have one, their rows, and the values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Terms:
         return self.scanned.count()
 
     def rows(self) -> U32:
-        """Row of each."""
+        """Row of each value."""
         return self.scanned.rows()
 
     def stored(self) -> AnyArray:
@@ -52,7 +52,7 @@ class Terms:
 
 
 def terms(view: PartitionView, node: BoundAggregate, stats: NodeStats) -> Iterator[Terms]:
-    """Everything an aggregate is computed over, chunk by chunk."""
+    """Everything that an aggregate is computed from, chunk by chunk."""
     for scanned in scan(view, node.events, node.interval, stats):
         for kind, column in scanned.chunk.variants(node.property):
             present = scanned.where(column.presence())

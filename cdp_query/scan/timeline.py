@@ -1,7 +1,7 @@
 """Events in the order of their times, chunk after chunk.
 
-Most chunks of a name follow each other in time, so that a kernel that keeps a state per row can run over them in
-turn. Chunks with overlapping times (of several names, or not yet merged) are sorted together first.
+Most chunks of a name follow each other in time, so that a kernel with a state per row can process them in turn. Chunks
+with overlapping times (of several names, or not yet merged) are sorted together first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Stretch:
 
 
 def groups(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Group]:
-    """Scanned chunks, those that overlap in time together; every group lies after the ones before it."""
+    """Scanned chunks, those that overlap in time together; every group comes after the groups before it."""
     found = sorted(enumerate(scan(view, events, interval, stats)), key=lambda entry: entry[1].chunk.first_ms)
     open_group, end_ms = list[tuple[int, Scanned]](), 0
     for number, scanned in found:

@@ -24,7 +24,7 @@ _NEVER_MS: Final = TIME_MAX_MS + 1
 
 
 def anchored(events: BoundEvents, view: PartitionView, stats: NodeStats) -> BoundEvents:
-    """The events with windows per user evaluated for each row; unchanged where there is no such window."""
+    """The events with windows per user evaluated for each row; unchanged if there is no such window."""
     match events.where:
         case FilterUserWindow() as window:
             where: BoundFilter = row_window(window, view, stats)
@@ -38,7 +38,7 @@ def anchored(events: BoundEvents, view: PartitionView, stats: NodeStats) -> Boun
 
 
 def row_window(window: FilterUserWindow, view: PartitionView, stats: NodeStats) -> FilterRowWindow:
-    """First and last instant per row; the first lies after the last where nothing qualifies."""
+    """First and last instant per row; the first comes after the last if nothing qualifies."""
     if window.first_of is None:
         starts = _times_of_attribute(window, view)
     else:
@@ -73,7 +73,7 @@ def _times_of_attribute(window: FilterUserWindow, view: PartitionView) -> I64:
 
 
 def _written_times(window: FilterUserWindow, view: PartitionView) -> I64:
-    """Times that stand in the texts of the attribute, by code; never where they are none."""
+    """Times in the texts of the attribute, by code; never for other texts."""
     assert window.attribute is not None, "there are no texts under a name nobody knows"
     (texts,) = as_arrow(*view.string_arena(window.attribute, attribute=True)).chunks
     times, held = written_times(texts.view(pa.string() if texts.type == pa.binary() else pa.large_string()), window.tz)

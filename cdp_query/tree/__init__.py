@@ -1,6 +1,6 @@
-"""The unbound tree: what a question says, before any name is looked up. Same shape as the messages of cdp.v1.
+"""The unbound tree: a question before any name is looked up. Same shape as the messages of cdp.v1.
 
-Each module says in its `__all__` what it gives to the tree.
+The `__all__` of each module lists its part of the tree.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class SizeTest:
 
 @dataclass(frozen=True, slots=True)
 class VersionTest:
-    """The dotted number a string begins with, such as 5.10.0, against another."""
+    """The dotted number at the beginning of a string, such as 5.10.0, against another."""
 
     op: Op
     version: str
@@ -176,5 +176,5 @@ class Anniversary:
     last: Duration
 
 
-Infix = Compare | OneOf | Between | TextTest | ListTest | TimeTest  # written behind their subject
+Infix = Compare | OneOf | Between | TextTest | ListTest | TimeTest  # written after their subject
 Condition = Infix | Exists | SizeTest | VersionTest | Anniversary | ItemsTest

@@ -1,4 +1,4 @@
-"""The report on what users do next, or did before."""
+"""The report on the events after an anchor, or before it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FlowAnchor(enum.Enum):
 class Flow:
     """A report: the next (or previous) `depth` events of an anchor at most `within` away, counted by path.
 
-    `only` are the names that are looked at; without any, all are.
+    `only` are the names that count; without any, all do.
     """
 
     EXAMPLE: ClassVar = 'flow("Signup", depth: 3, within: 7d, last: 90d)'

@@ -69,7 +69,7 @@ class ArithmeticOp(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """left op right; integers stay integers but for `/`."""
+    """left op right; integers stay integers except under `/`."""
 
     op: ArithmeticOp
     left: Expression
@@ -81,7 +81,7 @@ Expression = Number | Measure | Arithmetic
 
 @dataclass(frozen=True, slots=True)
 class ExpressionTest:
-    """left op right for two numeric expressions; false where either side is undefined."""
+    """left op right for two numeric expressions; false if either side is undefined."""
 
     left: Expression
     op: Op

@@ -1,4 +1,4 @@
-"""Every place of a question where a name stands, found by one walk over the fields of the tree."""
+"""Every occurrence of a name in a question, found by one walk over the fields of the tree."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ _FILTERS: Final = frozenset(((tree.Events, "where"), (tree.NthTest, "where")))
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A name, and the part of the question in whose `field` it stands.
+    """A name, and the part of the question with the `field` that holds it.
 
-    A field of a list's items has the dotted name that leads to it: `cart.sku` in any(cart, sku = "x"), `in_list` being
-    `cart.` there.
+    A field of a list's items has the dotted name that leads to it: `cart.sku` in any(cart, sku = "x"), with `in_list`
+    `cart.`.
     """
 
     kind: NameKind
@@ -100,7 +100,7 @@ class Mention:
 
 
 def mentions(part: object, in_list: str = "", *, of_event: bool = False) -> Iterator[Mention]:
-    """Every name in a question or a part of one; TypeError where a text stands in a field that FIELDS does not list.
+    """Every name in a question or a part of one; TypeError for a text in a field that FIELDS does not list.
 
     `in_list` is put before the names of attributes and properties. In a filter of events, `of_event`, all are
     properties.
@@ -108,7 +108,7 @@ def mentions(part: object, in_list: str = "", *, of_event: bool = False) -> Iter
     for field, text in texts(part):
         kind = FIELDS.get((type(part), field))
         if kind is None:
-            raise TypeError(f"{type(part).__name__}.{field} holds a text, and nobody has said whether it is a name")
+            raise TypeError(f"{type(part).__name__}.{field} holds a text, and FIELDS does not list it")
         if kind is NameKind.ATTRIBUTE and of_event:
             kind = NameKind.PROPERTY
         if kind is not NameKind.NO_NAME:

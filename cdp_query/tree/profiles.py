@@ -57,7 +57,7 @@ class ChangeSide:
 
 @dataclass(frozen=True, slots=True)
 class ChangedTest:
-    """In the window the attribute took another value; `before` and `after` narrow down which (None: any)."""
+    """In the window the attribute took another value; `before` and `after` limit the values (None: any)."""
 
     name: str
     before: ChangeSide | None = None

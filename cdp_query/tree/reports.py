@@ -1,4 +1,4 @@
-"""Reports about users, and the context every question is asked in."""
+"""Reports about users, and the context of every question."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Breakdown:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A report: events and users per calendar period, and the sum and average of a property where one is named."""
+    """A report: events and users per calendar period, and the sum and average of a property if one is named."""
 
     EXAMPLE: ClassVar = 'trend("Charged", unit: day, last: 90d)'
 
@@ -120,7 +120,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """A report: who entered, left and stayed in a segment from one instant to another."""
+    """A report: the numbers of users who entered, left and stayed in a segment from one instant to another."""
 
     EXAMPLE: ClassVar = 'diff(plan = "gold", from: 2026-01-01, to: 2026-02-01)'
 
@@ -174,7 +174,7 @@ Question = Node | Funnel | Breakdown | Report
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The instant and time zone a question is asked at; fixed once per question, the same for every partition."""
+    """The instant and time zone of a question; fixed once per question, the same for every partition."""
 
     as_of_ms: int
     tz: str = "UTC"

@@ -64,7 +64,7 @@ class Everyone:
 
 @dataclass(frozen=True, slots=True)
 class AttributeTest:
-    """A condition on the profile's attribute, as it stands at T."""
+    """A condition on the profile's attribute at T."""
 
     name: str
     condition: Condition
@@ -72,7 +72,7 @@ class AttributeTest:
 
 @dataclass(frozen=True, slots=True)
 class PropertyTest:
-    """A condition on a property of the event at hand; only inside event filters."""
+    """A condition on a property of the current event; only inside event filters."""
 
     name: str
     condition: Condition
@@ -152,7 +152,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
-    """Rules for an attempt besides its steps; the default has none."""
+    """Rules for an attempt in addition to its steps; the default has none."""
 
     within_each: Duration | None = None
     order: StepOrder = StepOrder.ORDERED

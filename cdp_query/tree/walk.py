@@ -46,7 +46,7 @@ def operands(question: Question) -> tuple[Node, ...]:
 
 
 def with_operands(question: Written, change: Callable[[Node], Node]) -> Written:
-    """The same group or report of changed segments; a predicate stays as it is."""
+    """The same group or report with changed segments; a predicate stays unchanged."""
     if isinstance(question, Leaf):
         return question
     whole: Any = question
@@ -62,7 +62,7 @@ def with_operands(question: Written, change: Callable[[Node], Node]) -> Written:
 
 
 def predicates(node: Node) -> Iterator[Node]:
-    """Whatever `and`, `or` and `not` join that is none of them, in the order it is written."""
+    """The parts that `and`, `or` and `not` join and that are none of them, in written order."""
     if isinstance(node, Leaf):
         yield node
     for item in operands(node):

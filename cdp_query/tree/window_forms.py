@@ -117,7 +117,7 @@ class WithinFirst:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """[the time in the user's attribute, T]; nothing where it is not set to a time."""
+    """[the time in the user's attribute, T]; nothing if it is not set to a time."""
 
     attribute: str
 

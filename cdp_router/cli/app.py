@@ -64,7 +64,7 @@ def _main(
     tls_ca: TlsCa = None,
 ) -> None:
     """An in-memory customer-profile store with an exact segment engine."""
-    # Clients read the environment, whoever makes them.
+    # All clients read the environment.
     given = {API_KEY: api_key, TLS: "1" if tls else None, TLS_CERT: tls_cert, TLS_KEY: tls_key, TLS_CA: tls_ca}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
 

@@ -1,4 +1,4 @@
-"""Common part of all commands: where to print, where the cluster is, and how errors end a command."""
+"""Common part of all commands: output, the address of the cluster, and errors that end a command."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from cdp_router.printable import visible
 from cdp_router.records.as_of import as_of_stamp
 from cdp_router.security.keys.unusable import CredentialsUnusable
 
-_FOUND_NOTHING: Final = 3  # exit code of a question that found nobody and gave a warning
+_FOUND_NOTHING: Final = 3  # exit code of a question that found no user and gave a warning
 
 
 class SafeConsole(Console):
-    """A console on which nothing that comes from data can control the terminal: every command prints through one."""
+    """A console on which data cannot control the terminal: every command prints through one."""
 
     def render_str(self, text: str, *arguments: Any, **named: Any) -> Text:
         """The text as it is laid out, on one line: an end of line in data could make it look like two."""
         return super().render_str(visible(text), *arguments, **named)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Text that is about to be written; texts that were made elsewhere are caught here."""
+        """Segments to write, with control characters made visible in texts from any source."""
         for segment in super().render(renderable, options):
             text = segment.text if segment.is_control else visible(segment.text, lines=True)
             yield segment if text == segment.text else Segment(text, segment.style)
 
 
 def print_json(message: Message, *, with_unset: bool = False) -> None:
-    """Print a message as JSON, in lines; fields that are not set only where they are wanted."""
+    """Prints a message as JSON, in lines; unset fields only if wanted."""
     said = json_format.MessageToJson(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=with_unset
     )
@@ -53,38 +53,38 @@ def print_json(message: Message, *, with_unset: bool = False) -> None:
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Print the warnings of an answer to standard error."""
+    """Prints the warnings of an answer to standard error."""
     for warning in warnings:
         ERR.print(f"warning: {warning}", soft_wrap=True)
 
 
 def end_with(warnings: Iterable[str], *, found: int) -> None:
-    """Give the command the exit code of a warning that may explain why nobody was found."""
+    """Ends the command with the exit code of a warning that may explain why no user was found."""
     if list(warnings) and not found:
         raise typer.Exit(_FOUND_NOTHING)
 
 
 def echo_exact(line: str) -> None:
-    """Write lines for programs: as they are into a pipe or file, with visible controls on a terminal."""
-    ExactOutput().write(f"{line}\n")  # not by `typer.echo`, which takes colours out
+    """Writes lines for programs: unchanged into a pipe or file, with visible controls on a terminal."""
+    ExactOutput().write(f"{line}\n")  # not by `typer.echo`, which removes colours
 
 
 class ExactOutput(io.StringIO):
     """Standard output for programs, written to piece by piece, by the same rule."""
 
     def write(self, text: str) -> int:
-        """Write a piece."""
+        """Writes a piece."""
         sys.stdout.write(visible(text, lines=True) if sys.stdout.isatty() else text)
         return len(text)
 
 
-_PIPE_WIDTH: Final = 1000  # what goes into a pipe or file must not be cut to the width of a terminal
-# Names and values come from data and questions: none of their characters may be taken for markup.
+_PIPE_WIDTH: Final = 1000  # output into a pipe or file must not be cut to the width of a terminal
+# Names and values come from data and questions: none of their characters may be read as markup.
 OUT: Final = SafeConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 ERR: Final = SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 Address = Annotated[
-    str, typer.Option("--address", envvar="CDP_ADDRESS", help="Where the cluster's router listens.", show_default=True)
+    str, typer.Option("--address", envvar="CDP_ADDRESS", help="Address of the cluster's router.", show_default=True)
 ]
 DEFAULT_ADDRESS: Final = f"127.0.0.1:{DEFAULT_PORT}"
 _HOST_AND_PORT: Final = re.compile(r"([^\s/:\[\]]+|\[[^\s/\[\]]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -96,14 +96,14 @@ TlsCa = Annotated[_Pem, typer.Option("--tls-ca", envvar=TLS_CA, help="PEM file: 
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """End the command with one message on standard error."""
+    """Ends the command with one message on standard error."""
     ERR.print(Text(f"error: {message}"), soft_wrap=True)  # one about a question shows its place in a line of its own
     raise typer.Exit(code)
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """A client; whatever goes wrong with the cluster ends the command with one message."""
+    """A client; any failure of the cluster ends the command with one message."""
     named = _HOST_AND_PORT.fullmatch(address)
     if named is None or not 0 < int(named["port"]) <= _PORT_MAX:
         fail(f"--address {address!r} must be host:port, such as {DEFAULT_ADDRESS}", 2)
@@ -119,7 +119,7 @@ def connected(address: str) -> Iterator[Client]:
 
 
 def _client(address: str) -> Client:
-    """A client with the key and the certificates of the environment, where the options of `cdp` itself are too."""
+    """A client with the key and the certificates of the environment, which includes the options of `cdp` itself."""
     try:
         return Client(address)
     except CredentialsUnusable as error:
@@ -136,21 +136,21 @@ def parse_instant(text: str, option: str) -> datetime:
 
 
 def parse_as_of(text: str, tz: str) -> Timestamp:
-    """The instant a question is asked about; without a zone of its own it is in the question's."""
+    """The instant of a question; without a zone of its own it is in the question's."""
     try:
         return as_of_stamp(text, tz)
     except ValueError as error:
         fail(f"--as-of {text!r}: {error}", 2)
 
 
-# What numbers, times, true and false, lists and labels of our own look like; and texts that are hard to see at all.
+# The look of numbers, times, true and false, lists and labels of our own; and texts that are hard to see at all.
 _READS_OTHERWISE = re.compile(
     r'\s.*|.*\s||[\[{("].*|true|false|null|[+-]?(inf|nan|[0-9.]+(e[+-]?[0-9]+)?)|[0-9]{4}-[0-9]{2}-.*', re.S | re.I
 )
 
 
 def plain(value: object) -> str:
-    """A value as people read it, on one line."""
+    """A value in a form for people, on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -159,7 +159,7 @@ def plain(value: object) -> str:
 
 
 def value_label(value: object) -> str:
-    """A value of a row such that no two look alike: a text that reads like something else stands in quotes."""
+    """A value of a row such that no two look alike: a text that looks like another value is quoted."""
     match value:
         case None:
             return "(none)"
@@ -171,7 +171,7 @@ def value_label(value: object) -> str:
 
 
 def text_of(path: Path, named: str) -> str:
-    """The text of a file that an argument or option names; ends the command where it cannot be read."""
+    """The text of a file that an argument or option names; ends the command if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

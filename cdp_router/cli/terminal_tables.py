@@ -14,5 +14,5 @@ class Table(table.Table):
     """A table in which a text from data stays inside its line: one with an end of line would look like another row."""
 
     def add_row(self, *cells: RenderableType | None, **named: Any) -> None:
-        """Add a row; a cell that has lines on purpose is a `Text`."""
+        """Adds a row; a cell with intended lines is a `Text`."""
         super().add_row(*(visible(cell) if isinstance(cell, str) else cell for cell in cells), **named)

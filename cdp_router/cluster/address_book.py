@@ -15,11 +15,11 @@ from cdp_store.errors import DirectoryDamaged
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 1.0
-_LEAVE_SECONDS: Final = 60.0  # for what is still being asked of a shard that has another address now
+_LEAVE_SECONDS: Final = 60.0  # for calls that are still under way to a shard at its former address
 
 
 class AddressBook:
-    """Keeps the shards of a routing those of the file."""
+    """Keeps the shards of a routing equal to those in the file."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class AddressBook:
         background: Background | None = None,
     ) -> None:
         self._directory, self._routing, self._connect = directory, routing, connect
-        self._first = first  # holds until the file changes, which could not be written
+        self._first = first  # holds until the file changes, because it could not be written
         self._background = background or Background()
         self._seen = 0
         self._leaving = set[asyncio.Task[None]]()
 
     def read(self) -> None:
-        """Take in what the file says; DirectoryDamaged when it cannot be read."""
+        """Reads the file; DirectoryDamaged if it cannot be read."""
         self._seen = self._changed_ns()
         before, after = dict(self._routing.shards), dict[int, ShardClient]()
         addresses, self._first = self._first or self._directory.addresses(), None
@@ -46,13 +46,13 @@ class AddressBook:
                 self._leave(known)
                 known = None
             after[shard] = known or self._connect(address)
-        # One assignment: a request that is under way goes on with the shards it began with.
+        # One assignment: a request under way continues with the shards it began with.
         self._routing.shards = after
         for gone in before.values():
             self._leave(gone)
 
     async def keep(self) -> None:
-        """Read the file whenever it changes, until cancelled; one that cannot be read changes nothing."""
+        """Reads the file whenever it changes, until cancelled; one that cannot be read changes nothing."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._changed_ns() == self._seen:
@@ -63,10 +63,10 @@ class AddressBook:
                     "shards are now at %s", {number: each.address for number, each in self._routing.shards.items()}
                 )
             except DirectoryDamaged as error:
-                _LOG.error("%s; shards stay where they were", error)
+                _LOG.error("%s; shards keep their addresses", error)
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Closes all connections."""
         for task in self._leaving:
             task.cancel()
         await asyncio.gather(

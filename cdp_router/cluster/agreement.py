@@ -1,8 +1,8 @@
 """Capture of views of all partitions that show every profile once, while profiles move between partitions.
 
-A transfer is part of the view it arrived in and of the view it has not left yet. Views agree when each transfer shows
-in exactly one of the two; where it shows in both, the view it comes from is read without it. Views that are too old
-against others, so that it would show in neither, are captured anew. docs/design/identity.md has the proof.
+A transfer is part of the view it arrived in and of the view it has not left yet. Views agree when each transfer appears
+in exactly one of the two; if it appears in both, the view it comes from is read without it. Views that are too old
+compared with others, so that it would appear in neither, are captured again. docs/design/identity.md has the proof.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Disagreement:
 
 
 def compare(transfers: Iterable[pb.PartitionTransfers]) -> Disagreement:
-    """Find the transfers that these views show twice, and the partitions whose views are too old to show theirs."""
+    """Finds the transfers that these views show twice, and the partitions whose views are too old to show theirs."""
     ends = {each.partition: each for each in transfers}
     sent = {(number, each.to): each for number, end in ends.items() for each in end.sent}
     received = {(each.source, number): each.last for number, end in ends.items() for each in end.received}
@@ -56,7 +56,7 @@ def compare(transfers: Iterable[pb.PartitionTransfers]) -> Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Attributes to look for in views, as of an instant."""
+    """Attributes to find in views, as of an instant."""
 
     names: Sequence[str]
     as_of_ms: int
@@ -64,7 +64,7 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """Views that agree, those of which partitions, and what was met of the attributes looked for, in each of them."""
+    """Views that agree, their partitions, and the kinds of the requested attributes found in each of them."""
 
     views: pb.HeldViews
     partitions: Sequence[int]
@@ -74,9 +74,9 @@ class Agreed:
 async def agreeing_views(
     routing: Routing, deadline: Deadline, attributes: Attributes | None = None, *, allow_partial: bool = False
 ) -> Agreed:
-    """Have the shards hold views of all partitions that agree; DeadlineMissed when they never did.
+    """Makes the shards hold views of all partitions that agree; DeadlineMissed if they never did.
 
-    With `allow_partial` of those whose shards answer, at least one.
+    With `allow_partial` only of partitions whose shards answer, at least one.
     """
     ends, met = dict[int, pb.PartitionTransfers](), list[pb.AttributeKinds]()
     request = pb.CaptureViewsRequest(token=secrets.token_bytes(_TOKEN_BYTES))

@@ -1,7 +1,7 @@
-"""Map of partitions to the shards that answer for them. Of several claims that of the highest epoch holds.
+"""Map of partitions to the shards that answer for them. Of several claims the one of the highest epoch holds.
 
-No coordinator hands epochs out: only the holder of a partition can give it away, at one epoch more than its own, so
-that no two shards ever claim the same partition at the same epoch.
+No coordinator assigns epochs: only the holder of a partition can give it away, at one epoch more than its own, so that
+no two shards ever claim the same partition at the same epoch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cdp_store.ids import PartitionId
 
 
 class PartitionMap:
-    """The newest claims known; what it takes in only ever makes it newer."""
+    """The newest claims known; a merge only ever makes it newer."""
 
     def __init__(self, cluster: ClusterFile) -> None:
         self._claims = [
@@ -24,7 +24,7 @@ class PartitionMap:
         ]
 
     def merge(self, claims: Iterable[PartitionClaim]) -> bool:
-        """Take claims in; whether any was news."""
+        """Merges claims; True if any was new."""
         is_newer = False
         for claim in claims:
             if claim.partition < len(self._claims) and claim.epoch > self._claims[claim.partition].epoch:

@@ -14,7 +14,7 @@ from cdp_store.kernels import hashing, splitting
 from cdp_store.limits import MIB
 from cdp_store.records.records import RecordBatch, Strings
 
-# Names are few: every part gets all of them. Where they are many, each gets its own.
+# Few names: every part gets all of them. Many: each part gets its own.
 NAMES_COPIED_MAX: Final = 4 * MIB
 Parts = dict[int, tuple[RecordBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]
 
@@ -22,8 +22,8 @@ Parts = dict[int, tuple[RecordBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]
 def partitions_of(identities: Strings, key: HashKey, partition_count: int) -> U32:
     """Partition of each encoded identifier: SipHash-1-3 under the cluster's key, modulo the number of partitions.
 
-    Frozen: changing it would move every profile. A partition's tables use the same hash: the remainder taken here says
-    nothing about the top bits, which pick their slots, nor about the lower half, which makes their tags.
+    Frozen: changing it would move every profile. A partition's tables use the same hash: this remainder is independent
+    of the top bits, which pick their slots, and of the lower half, which makes their tags.
     """
     hashes: U64 = np.empty(len(identities), np.uint64)
     hashing.hash_strings(np.uint64(key[0]), np.uint64(key[1]), identities.offsets, identities.data, hashes)
@@ -36,7 +36,7 @@ def partitions_of_hashes(hashes: U64, partition_count: int) -> U32:
 
 
 def split(batch: RecordBatch, key: HashKey, partition_count: int) -> Parts:
-    """The batch by partition, with the positions its records had."""
+    """The batch by partition, with the original positions of its records."""
     partitions = partitions_of(batch.identities, key, partition_count)[batch.record_identities]
     order, starts = splitting.order_by_part(partitions, partition_count)
     names, times, ends, keys, kinds, raws, triple_starts = splitting.split_records(
@@ -82,7 +82,7 @@ def split(batch: RecordBatch, key: HashKey, partition_count: int) -> Parts:
 
 
 def with_own_names(batch: RecordBatch) -> RecordBatch:
-    """The batch with those names and keys alone that its records mention."""
+    """The batch with only those names and keys that its records mention."""
     is_event = ~batch.is_attributes()
     used_names, numbers = np.unique(batch.record_names[is_event], return_inverse=True)
     used_keys, triple_keys = np.unique(batch.triple_keys, return_inverse=True)

@@ -22,13 +22,13 @@ Placement = Mapping[int, Sequence[int]]  # partitions by shard
 
 
 def publish_placement(place: SnapshotPlace, placement: Placement, cluster: ClusterFile) -> None:
-    """Put beside a copy of snapshots which shard's hold which partitions."""
+    """Writes a file next to a copy of snapshots that lists the partitions of each shard."""
     held = {shard: list(partitions) for shard, partitions in placement.items()}
     place.publish(PLACEMENT_NAME, seal_json(held, cluster.mark(PLACEMENT_NAME)))
 
 
 def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
-    """Partitions by the shard whose snapshots, and log, hold them; as dealt out at first where nothing else is said."""
+    """Partitions by the shard whose snapshots, and log, hold them; the first placement if nothing else is recorded."""
     directory = None if "://" in source else Path(source).expanduser()
     if directory is not None and any(directory.glob(f"{_SHARD}*/identity.json")):
         return _of_directories(directory, cluster)
@@ -43,7 +43,7 @@ def placement_in(source: str, cluster: ClusterFile) -> dict[int, list[int]]:
 
 
 def newest_epoch(directory: Path) -> int:
-    """The newest epoch that any shard of a data directory knows of, 0 where none can be read: it may be damaged."""
+    """The newest epoch that any shard of a data directory knows, 0 if none can be read: it may be damaged."""
     epochs = [0]
     for path in directory.glob(f"{_SHARD}*"):
         if (path / "identity.json").exists():
@@ -53,7 +53,7 @@ def newest_epoch(directory: Path) -> int:
 
 
 def _of_directories(directory: Path, cluster: ClusterFile) -> dict[int, list[int]]:
-    """By the shards' own word; of several that have a partition's data, the one of the newest epoch has all of it."""
+    """By what the shards record; of several that have a partition's data, the one of the newest epoch has all of it."""
     newest = dict[PartitionId, tuple[int, int]]()
     for path in directory.glob(f"{_SHARD}*"):
         if not (path / "identity.json").exists():

@@ -1,8 +1,8 @@
-"""A request's way to the shards that answer for its partitions, whoever that is while partitions move.
+"""A request's path to the shards that answer for its partitions, while partitions may move.
 
-Each call says which partitions it is about, at which epoch of the map. A shard that is asked under another epoch
-refuses, and says what it knows; the map gets newer, and only the partitions refused are asked for again. So every
-partition is answered for once, by its one holder of that epoch.
+Each call states its partitions and their epochs in the map. A shard at another epoch refuses and returns what it knows.
+The map gets newer, and only the refused partitions are requested again. So every partition is answered for once, by its
+one holder of that epoch.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from cdp_router.contract.status import mismatch_of
 from cdp_router.deadline import Deadline
 from cdp_router.errors import RouterError, WrongEpoch
 
-# A request that is the same for every shard but for its partitions, or what makes the one about some of them.
+# A request that is the same for every shard but for its partitions, or a function that makes one about some of them.
 Asked: TypeAlias = Request | Callable[[Sequence[PartitionClaim]], Request]
 
-_PAUSE_SECONDS: Final = 0.002  # about as long as a partition is between two holders
+_PAUSE_SECONDS: Final = 0.002  # about as long as a partition changes its holder
 _PAUSE_SECONDS_MAX: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Answers(Generic[Response]):
-    """Answers that cover each partition at most once; by shard, why there is none, and for which partitions."""
+    """Answers that cover each partition at most once; by shard, the reason for none, and the partitions concerned."""
 
     answers: Sequence[Response]
     failures: Mapping[int, Failure]
@@ -48,7 +48,7 @@ class _Refused:
 
 
 class Routing:
-    """The shards of a cluster, and the newest map of its partitions that this router has heard of."""
+    """The shards of a cluster, and the newest map of its partitions that this router knows."""
 
     def __init__(self, cluster: ClusterFile, shards: Mapping[int, ShardClient]) -> None:
         self.cluster, self.shards = cluster, shards
@@ -61,7 +61,7 @@ class Routing:
         deadline: Deadline,
         partitions: Iterable[int] | None = None,
     ) -> Answers[Response]:
-        """Ask for some partitions, or for all, of all shards at the same time; one that fails is not asked again."""
+        """Asks all shards about some or all partitions at the same time; a failed one is not asked again."""
         waiting, pause = set(self.map.partitions if partitions is None else partitions), _PAUSE_SECONDS
         answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
         while waiting:
@@ -87,27 +87,27 @@ class Routing:
     async def complete(
         self, method: UnaryMethod[Request, Response], request: Asked[Request], deadline: Deadline
     ) -> Sequence[Response]:
-        """Answers for all partitions; else the error that names what is missing."""
+        """Answers for all partitions, or the error that names the missing ones."""
         return self._whole(await self.gather(method, request, deadline))
 
     async def one(
         self, method: UnaryMethod[Request, Response], request: Asked[Request], deadline: Deadline, partition: int
     ) -> Response:
-        """Ask the holder of one partition."""
+        """Asks the holder of one partition."""
         return self._whole(await self.gather(method, request, deadline, [partition]))[0]
 
     async def everywhere(
         self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline
     ) -> Gathered[Response]:
-        """Ask every shard as such, whatever partitions it holds."""
+        """Asks every shard as such, whatever partitions it holds."""
         return await scatter(self.shards, lambda _, shard: shard.call(method, request, deadline))
 
     async def stream(
         self, method: StreamMethod[Request, Response], request: Asked[Request], deadline: Deadline, ahead: int
     ) -> AsyncIterator[Response]:
-        """Responses of streams that together cover every partition, as they come, `ahead` of the reader at most.
+        """Responses of streams that together cover every partition, as they arrive, at most `ahead` of the reader.
 
-        A shard refuses another epoch before it answers anything. A stream that fails ends all with its error.
+        A shard refuses another epoch before it answers anything. The first failed stream ends all with its error.
         """
         waiting, pause = set(self.map.partitions), _PAUSE_SECONDS
         while waiting:
@@ -135,17 +135,17 @@ class Routing:
                 pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
     def learn(self, refused: Iterable[WrongEpoch]) -> bool:
-        """Make the map newer by what shards said; whether any of it was news."""
+        """Merges the claims of refusals into the map; True if any was new."""
         return self.map.merge(claim for refusal in refused for claim in refusal.claims)
 
     def whole(self, gathered: Gathered[Response]) -> Mapping[int, Response]:
-        """The answers of shards asked as such, when every one gave one; else the error that says who did not."""
+        """The answers of shards asked as such if all gave one, or the error that names the others."""
         if gathered.failures:
             raise self._failed(gathered.failures)
         return gathered.answers
 
     def error(self, found: Answers[Response]) -> RouterError | grpc.aio.AioRpcError:
-        """The error that stands for the failures; ShardUnavailable names the partitions that are missing."""
+        """The error that represents the failures; ShardUnavailable names the missing partitions."""
         return failed(found.failures, self.shards, found.missing)
 
     def _failed(self, failures: Mapping[int, Failure]) -> RouterError | grpc.aio.AioRpcError:

@@ -1,4 +1,4 @@
-"""The same call to every shard under one deadline; a shard that fails is a value beside the answers."""
+"""The same call to every shard under one deadline; the failure of a shard is a value among the answers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ANSWERS_OF_THE_SHARD = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.INTERNAL,  # trying again would find the same fault again
+    grpc.StatusCode.INTERNAL,  # trying again would meet the same fault
 )
 
 
-Failure = grpc.aio.AioRpcError | WrongEpoch | None  # None: nobody knows where the shard is
+Failure = grpc.aio.AioRpcError | WrongEpoch | None  # None: no address of the shard is known
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Response]):
-    """Answers by shard, and for the shards that gave none the reason."""
+    """Answers by shard, and the reasons of the shards without one."""
 
     answers: Mapping[int, Response]
     failures: Mapping[int, grpc.aio.AioRpcError]
@@ -36,7 +36,7 @@ class Gathered(Generic[Response]):
 def failed(
     failures: Mapping[int, Failure], shards: Mapping[int, ShardClient], missing: Mapping[int, Sequence[int]]
 ) -> RouterError | grpc.aio.AioRpcError:
-    """The error that stands for failed shards: what a shard answered on purpose, else which partitions are missing."""
+    """The error that represents failed shards: a deliberate one of a shard, or one with the missing partitions."""
     for failure in failures.values():
         if isinstance(failure, grpc.aio.AioRpcError) and failure.code() in _ANSWERS_OF_THE_SHARD:
             return failure
@@ -66,7 +66,7 @@ def _problem(shard: int, shards: Mapping[int, ShardClient], failure: Failure) ->
 async def scatter(
     shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Awaitable[Response]]
 ) -> Gathered[Response]:
-    """Call every shard at the same time and wait for all."""
+    """Calls every shard at the same time and waits for all."""
     results = await asyncio.gather(*(call(number, shard) for number, shard in shards.items()), return_exceptions=True)
     answers, failures = dict[int, Response](), dict[int, grpc.aio.AioRpcError]()
     for number, result in zip(shards, results, strict=True):

@@ -1,4 +1,4 @@
-"""The seam between router and shards: `grpc_shard_client` is one side of it, `local_shard_client` the other."""
+"""The seam between router and shards, implemented by `grpc_shard_client` and `local_shard_client`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class ShardClient(Protocol):
     address: str
 
     async def call(self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline) -> Response:
-        """Call a method with one response."""
+        """Calls a method with one response."""
 
     def stream(
         self, method: StreamMethod[Request, Response], request: Request, deadline: Deadline
     ) -> AsyncIterator[Response]:
-        """Call a method with a stream of responses."""
+        """Calls a method with a stream of responses."""
 
     async def close(self) -> None:
-        """Let go of the connection, where it is one of its own."""
+        """Closes the connection, if it has one of its own."""

@@ -37,7 +37,7 @@ class _OfPartitions(Protocol):
 
 
 def of_cluster(request: _OfCluster, cluster: str, _: Sequence[PartitionClaim]) -> None:
-    """Address a request to a cluster; its maker has put the claims in."""
+    """Addresses a request to a cluster; its maker has set the claims."""
     request.cluster = cluster
 
 
@@ -54,12 +54,12 @@ def of_partitions(request: _OfPartitions, cluster: str, claims: Sequence[Partiti
 
 
 def _of_shard(request: Message, cluster: str, claims: Sequence[PartitionClaim]) -> None:
-    """Leave a request as it is: it is about the shard as such, or names one partition on its own."""
+    """Leaves a request unchanged: it is about the shard as such, or names one partition itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Method(Generic[Request, Response]):
-    """A method of a shard, and how a request to it says which claims of partitions it relies on."""
+    """A method of a shard, and the way a request states the claims of partitions that it relies on."""
 
     name: str
     request: type[Request]
@@ -147,7 +147,7 @@ WRITE_DOCUMENT: Final = UnaryMethod(
 
 
 def _of_move(name: str, request: type[Request], response: type[Response]) -> UnaryMethod[Request, Response]:
-    """A shard's part in moves of partitions; its failures are grpc.RpcError, and each may be asked for again."""
+    """A shard's part in moves of partitions; its failures are grpc.RpcError, and each call may be repeated."""
     return UnaryMethod(name, request, response, service=_PARTITION)
 
 

@@ -1,6 +1,6 @@
 """A value that all routers of a cluster share: a document with versions, kept with a partition.
 
-A router asks for what is new before it uses any, and changes it only as it has seen it last.
+A router asks for a newer version before each use, and changes only the version it has seen last.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cdp_router.errors import RouterError
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 PARTITION: Final = 0
-_ATTEMPTS: Final = 8  # other routers may be faster, but each time one of them gets on
+_ATTEMPTS: Final = 8  # other routers may be faster, but each time one of them succeeds
 
 
 class _HolderChanged(Exception):
-    """Another shard holds the document than when it was read: there may be another value by now."""
+    """Another shard than before holds the document: its value may have changed."""
 
 
 class SharedDocument(Generic[Value]):
@@ -41,14 +41,14 @@ class SharedDocument(Generic[Value]):
     ) -> None:
         self._routing, self._name = routing, name
         self._read, self._write, self._busy = read, write, busy
-        # Versions count up as long as nobody restores the cluster; then, as after a move, the epoch is another.
+        # Versions count up unless the cluster is restored; then, as after a move, the epoch is another one.
         self._epoch, self._version = 0, 0
         self._empty = self.known = empty
         self._changing = asyncio.Lock()
 
     async def newest(self, deadline: Deadline) -> Value:
-        """The value as it is now."""
-        asked = list[int]()  # epochs, that of the answer last
+        """The current value."""
+        asked = list[int]()  # epochs, the last one is that of the answer
 
         def request(claims: Sequence[PartitionClaim]) -> shard_pb2.ReadDocumentRequest:
             [claim] = claims
@@ -64,8 +64,8 @@ class SharedDocument(Generic[Value]):
         return self.known
 
     async def change(self, work: Callable[[Value], tuple[Result, Value]], deadline: Deadline) -> Result:
-        """Make another value of the newest one, durably; again where another router was faster, `busy` where each time
-        one was."""
+        """Replaces the newest value by another one, durably; tries again if another router was faster, `busy` if one
+        always was."""
         async with self._changing:
             for _ in range(_ATTEMPTS):
                 before = await self.newest(deadline)
@@ -75,7 +75,7 @@ class SharedDocument(Generic[Value]):
         raise self._busy()
 
     async def _written(self, value: Value, deadline: Deadline) -> bool:
-        """Write it unless another was written since; whether it was."""
+        """Writes the value unless another one was written since; True if it did."""
         content, expected, epoch = self._write(value), self._version, self._epoch
 
         def request(claims: Sequence[PartitionClaim]) -> shard_pb2.WriteDocumentRequest:

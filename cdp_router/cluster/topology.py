@@ -30,16 +30,16 @@ from cdp_store.outside.seams import OsFiles
 from cdp_store.outside.whole_files import write_durably
 
 if TYPE_CHECKING:
-    from cdp_store.columns.arena import HashKey  # what else is there loads the compiler
+    from cdp_store.columns.arena import HashKey  # the rest of that module loads the compiler
 
 CLUSTER_NAME: Final = "cluster.json"
 MEMBERS_NAME: Final = "members.json"
 MISSING_REMEDY: Final = (
-    "mount its disk, restore it from a backup, or restore all data with `cdp restore`. To go on without what is lost, "
-    "start with --salvage"
+    "mount its disk, restore it from a backup, or restore all data with `cdp restore`. To continue without the lost "
+    "data, start with --salvage"
 )
 MEMBERS_OUTDATED: Final = (
-    "put the newest version in its place, or start with --salvage to go on with the shards that this one names"
+    "put the newest version in its place, or start with --salvage to continue with the shards that this one names"
 )
 CLUSTER_REMEDY: Final = (
     "restore it from a backup, or copy it from another machine of the cluster: without its key the data here cannot be "
@@ -50,7 +50,7 @@ _KEY: Final = re.compile("[0-9a-f]{32}")
 
 
 class ClusterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of cluster.json: made once with the data directory, never changed."""
+    """The content of cluster.json: written once with the data directory, never changed."""
 
     cluster: str
     partitions: int
@@ -67,12 +67,12 @@ class ClusterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(range(shard, self.partitions, self.shards)) if shard < self.shards else ()
 
     def first_shard_of_partition(self, partition: int) -> int:
-        """The shard that owns a partition at first; `partition_map` knows who does today."""
+        """The shard that owns a partition at first; `partition_map` knows the present one."""
         return partition % self.shards
 
     @property
     def fingerprint(self) -> str:
-        """A keyed hash that tells the key from others and reveals nothing about it."""
+        """A keyed hash that distinguishes the key from others and reveals nothing about it."""
         return key_fingerprint(self.hash_key, self.cluster)
 
     def mark(self, name: str) -> str:
@@ -100,11 +100,11 @@ class ClusterDirectory:
 
     @property
     def addresses_path(self) -> Path:
-        """Path of the file with the address of each shard, which routers read; written by `cdp up`, or by hand."""
+        """Path of the file with the address of each shard, which routers read; `cdp up` or an operator writes it."""
         return self.path / "addresses.json"
 
     def members(self) -> tuple[int, ...]:
-        """The shards that `cdp up` runs: those dealt partitions at first, until some are added or removed."""
+        """The shards that `cdp up` runs: those with partitions at first, until some are added or removed."""
         file = self._members_file
         if file.path.exists():
             return file.read(_members)
@@ -113,26 +113,26 @@ class ClusterDirectory:
         return tuple(range(self.load().shards))
 
     def set_members(self, shards: Iterable[int]) -> None:
-        """Change which shards `cdp up` runs; a running one sees it within a second."""
+        """Changes the shards that `cdp up` runs; a running one sees it within a second."""
         members, file = sorted(shards), self._members_file
         file.replace(lambda generation: seal_json(_Members(members), file.owner, generation), OsFiles())
         gone = [name for name in self._inventory() if (number := _shard_of(name)) is not None and number not in members]
         record(self.path, self.mark(INVENTORY_NAME), OsFiles(), remove=gone)
 
     def make_members_anew(self) -> tuple[int, ...]:
-        """Let `cdp up` run the shards that have a directory here, or had one; which those are."""
+        """Rewrites members.json with the shards that have or had a directory here; returns them."""
         listed = {number for name in self._inventory() if (number := _shard_of(name)) is not None}
         members = sorted(listed.union(self.shards_here())) or range(self.load().shards)
         self.set_members(members)
         return tuple(members)
 
     def settle_members(self) -> None:
-        """Give a members.json of an earlier version its generation, and have the list know it."""
+        """Gives a members.json of an earlier version its generation, and updates the list."""
         if self._members_file.path.exists() and not self._members_file.settle(OsFiles()):
             self.set_members(self.members())
 
     def addresses(self) -> dict[int, str]:
-        """Address of each shard; DirectoryDamaged when the file cannot be read."""
+        """Address of each shard; DirectoryDamaged if the file cannot be read."""
         path = self.addresses_path
         found = read_sealed(path, dict[int, str]).value
         wrong = [address for address in found.values() if not address.rpartition(":")[2].isdecimal()]
@@ -141,11 +141,11 @@ class ClusterDirectory:
         return found
 
     def set_addresses(self, addresses: Mapping[int, str]) -> None:
-        """Say where shards are; routers see it within a second."""
+        """Writes the addresses of shards; routers read them within a second."""
         write_durably(self.addresses_path, seal_json(dict(sorted(addresses.items()))), OsFiles())
 
     def remember(self, *names: str) -> None:
-        """List files of this directory that must be there from now on; not where there is no room for that."""
+        """Lists files of this directory that must exist from now on; does nothing if there is no room for that."""
         try:
             record(self.path, self.mark(INVENTORY_NAME), OsFiles(), names)
         except OSError as error:
@@ -153,34 +153,34 @@ class ClusterDirectory:
                 raise
 
     def remember_paths(self, paths: Iterable[Path]) -> None:
-        """The same of files and folders below this directory."""
+        """Lists files and folders below this directory in the same way."""
         self.remember(*(str(path.relative_to(self.path)) for path in paths))
 
     def forget(self, *names: str) -> None:
-        """Expect files of this directory no longer."""
+        """Removes files of this directory from the list."""
         record(self.path, self.mark(INVENTORY_NAME), OsFiles(), remove=names)
 
     def missing(self) -> list[str]:
-        """Names of files that are listed and not there; of shards only those that `cdp up` runs.
+        """Names of files that are listed and do not exist; for shards only those that `cdp up` runs.
 
-        Raises FileMissing where which shards those are is not known.
+        Raises FileMissing if it is unknown which shards those are.
         """
         here, members = self._inventory(), self.members()
         gone = [name for name in sorted(here) if not (self.path / name).exists()]
         return [name for name in gone if (number := _shard_of(name)) is None or number in members]
 
     def is_missing(self, name: str) -> bool:
-        """True if a file is listed and not there."""
+        """True if a file is listed and does not exist."""
         return name in self._inventory() and not (self.path / name).exists()
 
     def check_shard(self, shard: int) -> None:
-        """Raise FileMissing where the directory of a shard, or what makes it one, was there and is not any more."""
+        """Raises FileMissing if the directory of a shard, or its holdings file, existed and no longer does."""
         if self.is_missing(shard_name(shard)):
             path = self.shard_path(shard)
             raise FileMissing(path / HOLDINGS_NAME if path.exists() else path, MISSING_REMEDY)
 
     def mark(self, name: str) -> str:
-        """The mark of the owner that files here carry; empty on a machine that has dead letters or keys only."""
+        """The mark of the owner that files here carry; empty on a machine that has only dead letters or keys."""
         return self.load().mark(name) if self.cluster_path.exists() else ""
 
     def _inventory(self) -> frozenset[str]:
@@ -191,7 +191,7 @@ class ClusterDirectory:
         return self.listed(MEMBERS_NAME, MEMBERS_OUTDATED)
 
     def listed(self, name: str, remedy: str) -> ListedFile:
-        """A file of this directory with a generation; `remedy` says what to do where an earlier one is put back."""
+        """A file of this directory with a generation; `remedy` is the advice for an earlier version."""
         return ListedFile(self.path, name, self.mark, remedy)
 
     def shard_path(self, shard: int) -> Path:
@@ -212,7 +212,7 @@ class ClusterDirectory:
         return decode_cluster(self.cluster_path, read_whole(self.cluster_path)).value
 
     def load_or_create(self, shards: int, partitions: int | None) -> ClusterFile:
-        """The cluster that lives here, made now if there is none; DirectoryMismatch when it has another shape.
+        """The cluster that lives here, created now if there is none; DirectoryMismatch if it has another shape.
 
         Without `partitions` it may have any number of them; a new one gets PARTITIONS_DEFAULT.
         """
@@ -230,19 +230,19 @@ class ClusterDirectory:
         return found
 
     def seal(self) -> None:
-        """Give a cluster.json of an earlier version its checksum; only where no other process does."""
+        """Gives a cluster.json of an earlier version its checksum; never while another process does."""
         found = decode_cluster(self.cluster_path, read_whole(self.cluster_path))
         if not found.is_sealed:
             write_durably(self.cluster_path, seal_json(found.value), OsFiles())
 
     def _check_new(self) -> None:
-        """Raise FileMissing where there is data that a new cluster.json would not fit."""
+        """Raises FileMissing if there is data that a new cluster.json would not fit."""
         if self.shards_here() or (self.path / INVENTORY_NAME).exists():
             raise FileMissing(self.cluster_path, CLUSTER_REMEDY)
 
 
 def _members(path: Path, data: bytes, owner: str) -> Unsealed[tuple[int, ...]]:
-    if data.startswith(b"["):  # of before files were sealed
+    if data.startswith(b"["):  # from before files were sealed
         try:
             return Unsealed(tuple(sorted(msgspec.json.decode(data, type=set[int]))), False)
         except msgspec.DecodeError as error:
@@ -252,7 +252,7 @@ def _members(path: Path, data: bytes, owner: str) -> Unsealed[tuple[int, ...]]:
 
 
 def decode_cluster(path: Path, data: bytes) -> Unsealed[ClusterFile]:
-    """The cluster behind the bytes of cluster.json; DirectoryDamaged where they are not what was written."""
+    """The cluster in the bytes of cluster.json; DirectoryDamaged unless they are as written."""
     found = unseal_json(path, data, ClusterFile)
     if not _KEY.fullmatch(found.value.key):
         raise DirectoryDamaged(path, "its key is no hexadecimal number of 128 bits")
@@ -262,7 +262,7 @@ def decode_cluster(path: Path, data: bytes) -> Unsealed[ClusterFile]:
 
 
 def shard_name(shard: int) -> str:
-    """Name by which a shard's directory is listed: its holdings file, which a mount point without its disk lacks."""
+    """Name under which a shard's directory is listed: its holdings file, which a mount point without its disk lacks."""
     return f"{_SHARD}{shard}/{HOLDINGS_NAME}"
 
 

@@ -1,6 +1,6 @@
-"""Erasures that have begun and may not be done: written down before the first part is erased, and gone with the last.
+"""Erasures that have begun and may be unfinished: recorded before the first part is erased, removed after the last.
 
-While they are underway they name the people to forget in clear, since that is what has to be finished.
+While they are under way they name the people to erase in clear, because a router has to finish them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FORMAT: Final = 1
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """One erasure: the (kind, value) of all identifiers, and whether they are to be suppressed."""
+    """One erasure: the (kind, value) of all identifiers, and whether they will be suppressed."""
 
     identifiers: frozenset[tuple[str, str]]
     suppress: bool = False
@@ -40,7 +40,7 @@ class BegunErasures(msgspec.Struct, frozen=True):
         return {number: each for number, each in self.erasures.items() if each.identifiers & wanted}
 
     def begin(self, begun: Begun) -> tuple[int, BegunErasures]:
-        """With one more, which takes in those about the same people; and its number."""
+        """The document with one more erasure, which includes those about the same people; and its number."""
         others = self.about(begun.identifiers)
         number = max(self.erasures, default=0) + 1
         whole = Begun(
@@ -51,14 +51,14 @@ class BegunErasures(msgspec.Struct, frozen=True):
         return number, BegunErasures(_FORMAT, {**kept, number: whole})
 
     def end(self, number: int) -> tuple[None, BegunErasures]:
-        """Without one."""
+        """The document without one erasure."""
         if number not in self.erasures:
             return None, self
         return None, BegunErasures(_FORMAT, {other: each for other, each in self.erasures.items() if other != number})
 
 
 def shared_erasures(routing: Routing) -> SharedDocument[BegunErasures]:
-    """The cluster's."""
+    """The shared document of the cluster."""
     return SharedDocument(routing, DOCUMENT, BegunErasures(), _read, msgspec.json.encode, ErasuresChanged)
 
 

@@ -1,7 +1,7 @@
-"""Forgetting a person, on the way through the router: everywhere, for good if asked, and with a receipt.
+"""Erasure of a person through the router: everywhere, for good if requested, and with a receipt.
 
-Where several partitions know the person, the erasure is written down before the first of them forgets: whatever stops
-it then, any router finishes it (`begun_erasures.py`).
+If several partitions know the person, the erasure is recorded before the first of them erases: whatever interrupts it
+then, any router finishes it (`begun_erasures.py`).
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from cdp_store.limits import ERASED_VALUES_MAX
 from cdp_store.outside.seams import Clock, SystemClock
 
 _LOG = logging.getLogger(__name__)
-_FINISH_SECONDS: Final = 30.0  # between looks for erasures that a router did not finish
+_FINISH_SECONDS: Final = 30.0  # between checks for erasures that a router did not finish
 Receipt = admin_pb2.EraseProfileResponse
 
 
 @dataclass(slots=True)
 class _Texts:
-    """Texts of a person's records, as keyed hashes, as far as they are looked for; and their number."""
+    """Keyed hashes of texts in a person's records, if they will be searched; and their number."""
 
     is_wanted: bool
     hashes: set[int] = field(default_factory=set)
     count: int = 0
 
     def take(self, told: shard_pb2.EraseProfilesResponse) -> None:
-        """Take those of one partition."""
+        """Adds those of one partition."""
         fresh = [value for value in told.values if value not in self.hashes]
         self.hashes.update(fresh[: ERASED_VALUES_MAX - len(self.hashes)])
         self.count += len(fresh) + told.value_count - len(told.values)
 
 
 class Erasures:
-    """Erases people, and finishes what stopped half-way."""
+    """Erases people, and finishes interrupted erasures."""
 
     def __init__(self, routing: Routing, clock: Clock | None = None, letters: DeadLetters | None = None) -> None:
         self._routing, self._clock, self._letters = routing, clock or SystemClock(), letters
         self._identities, self._begun = Identities(routing), shared_erasures(routing)
 
     async def erase(self, request: admin_pb2.EraseProfileRequest, deadline: Deadline) -> Receipt:
-        """Have the person that an identifier belongs to forgotten, with all identifiers and what links them.
+        """Erases the person that an identifier belongs to, with all identifiers and their links.
 
-        ShardUnavailable when a shard that knows any of it cannot be reached: what is left of it then is erased as soon
-        as that can be, or when it is asked for again.
+        Raises ShardUnavailable if a shard that knows any of it cannot be reached: the rest is then erased as soon as
+        possible, or on the next request.
         """
         asked = named(request)
         receipt = Receipt(
@@ -82,7 +82,7 @@ class Erasures:
         return receipt
 
     async def finish(self, deadline: Deadline, known: Collection[int] | None = None) -> set[int]:
-        """Finish what has begun anywhere, with `known` only what is among these numbers; the numbers there were."""
+        """Finishes all begun erasures, with `known` only those of these numbers; returns the numbers there were."""
         begun = (await self._begun.newest(deadline)).erasures
         for number, each in begun.items():
             if known is None or number in known:
@@ -90,18 +90,18 @@ class Erasures:
         return set(begun)
 
     async def keep_finished(self) -> None:
-        """Finish what no request waits for, such as erasures of a router that died; runs until cancelled."""
+        """Finishes erasures that no request waits for, such as those of a router that died; runs until cancelled."""
         known = set[int]()
         while True:
             try:
-                # One that was not there at the last look is being done: its receipt should tell of all of it.
+                # One that is new since the last check is under way: its receipt must cover all of it.
                 known = await self.finish(Deadline.after(None, _FINISH_SECONDS), known)
             except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
-                _LOG.warning("erasures wait for being finished: %s", error)
+                _LOG.warning("erasures still wait to be finished: %s", error)
             await asyncio.sleep(_FINISH_SECONDS)
 
     async def _forget(self, wanted: Begun, deadline: Deadline, receipt: Receipt, texts: _Texts) -> set[Named]:
-        """Erase people with some identifiers, and those whose erasure has begun; all of their identifiers."""
+        """Erases people with some identifiers, and those whose erasure has begun; returns all of their identifiers."""
         others = (await self._begun.newest(deadline)).about(wanted.identifiers)
         start = set(wanted.identifiers).union(*(each.identifiers for each in others.values()))
         must_suppress = wanted.suppress or any(each.suppress for each in others.values())
@@ -109,7 +109,7 @@ class Erasures:
         number = await self._begin(own, must_suppress, deadline) if len(partitions) > 1 or others else None
         if must_suppress:
             await suppress(own, self._routing, deadline)
-            # Nobody can be linked to them any more; who was, meanwhile, is known now.
+            # Nothing can be linked to them any more; links made meanwhile are known now.
             late, partitions = await self._identities.mentions(own, deadline)
             await suppress(late - own, self._routing, deadline)
             is_known, own = late <= own, own | late
@@ -154,7 +154,7 @@ class Erasures:
         return await self._begun.change(lambda known: known.begin(begun), deadline)
 
     def _homes(self, hashes: Iterable[int]) -> set[int]:
-        """The partitions where identifiers live, by their keyed hashes."""
+        """The home partitions of identifiers, by their keyed hashes."""
         found = partitions_of_hashes(np.array([*hashes], np.uint64), self._routing.cluster.partitions)
         return set(found.tolist())
 
@@ -196,7 +196,7 @@ class Erasures:
 
 
 async def purge_files(routing: Routing, deadline: Deadline) -> list[admin_pb2.ShardPurge]:
-    """Have every shard remove what erased profiles have left in its files; all must answer."""
+    """Makes every shard remove the remains of erased profiles from its files; all must answer."""
     order = shard_pb2.PurgeFilesRequest(cluster=routing.cluster.cluster)
     answers = routing.whole(await routing.everywhere(PURGE_FILES, order, deadline))
     return [answers[number].purge for number in sorted(answers)]

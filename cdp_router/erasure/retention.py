@@ -17,7 +17,7 @@ from cdp_store.limits import NAME_BYTES_MAX, RETENTION_DAYS_MAX
 async def set_retention(
     rule: admin_pb2.RetentionRule, routing: Routing, deadline: Deadline
 ) -> admin_pb2.SetRetentionResponse:
-    """Give a rule to all partitions; ShardUnavailable when one could not take it, and then it may be given again."""
+    """Sets a rule in all partitions; ShardUnavailable if one could not apply it, and then it may be set again."""
     if len(rule.event.encode()) > NAME_BYTES_MAX:
         raise RequestInvalid("rule.event", f"longer than {NAME_BYTES_MAX} bytes")
     if rule.days > RETENTION_DAYS_MAX:
@@ -27,7 +27,7 @@ async def set_retention(
 
 
 async def get_retention(routing: Routing, deadline: Deadline) -> admin_pb2.GetRetentionResponse:
-    """The rules, and since when events are complete, as all partitions have it."""
+    """The rules, and since when events are complete, as all partitions report them."""
     known = await _changed([], routing, deadline)
     return admin_pb2.GetRetentionResponse(rules=known.rules, retained=known.retained)
 
@@ -35,7 +35,7 @@ async def get_retention(routing: Routing, deadline: Deadline) -> admin_pb2.GetRe
 async def forget_events(
     events: Sequence[str], routing: Routing, deadline: Deadline, *, unused: bool
 ) -> schema_pb2.ForgetEventsResponse:
-    """Drop all events of some names and free the names; ShardUnavailable when a partition could not, ask again then."""
+    """Drops all events of some names and frees the names; ShardUnavailable if a partition could not: ask again then."""
     if not events and not unused:
         raise RequestInvalid("events", "none is named; name some, or ask for all names without events")
     if any(not event or len(event.encode()) > NAME_BYTES_MAX for event in events):

@@ -1,4 +1,4 @@
-"""Identifiers of erased people, under which nothing is taken: known to every partition, by keyed hashes only."""
+"""Identifiers of erased people, whose records are refused: known to every partition, by keyed hashes only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cdp_store.records.records import Strings
 
 
 async def suppress(identifiers: Collection[Named], routing: Routing, deadline: Deadline) -> None:
-    """Have every partition refuse what comes in under some identifiers; ShardUnavailable when one could not be told."""
+    """Makes every partition refuse records under some identifiers; ShardUnavailable if one could not be reached."""
     if identifiers:
         await _change(routing, deadline, added=_fingerprints(identifiers, routing))
 
@@ -28,7 +28,7 @@ async def suppress(identifiers: Collection[Named], routing: Routing, deadline: D
 async def lift(
     request: admin_pb2.LiftSuppressionRequest, routing: Routing, deadline: Deadline
 ) -> admin_pb2.LiftSuppressionResponse:
-    """Let records come in again under an identifier."""
+    """Accepts records under an identifier again."""
     match request.WhichOneof("which"):
         case "identifier":
             lifted = _fingerprints([checked(request.identifier, "identifier")], routing)
@@ -41,7 +41,7 @@ async def lift(
 
 
 async def list_suppressions(routing: Routing, deadline: Deadline) -> admin_pb2.ListSuppressionsResponse:
-    """All that any partition refuses."""
+    """All identifiers that any partition refuses."""
     answers = await _change(routing, deadline)
     since = {each.fingerprint: each.since_ms for answer in answers for each in answer.suppressions}
     listed = [

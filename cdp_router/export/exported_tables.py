@@ -1,4 +1,4 @@
-"""Everything a partition holds, as Arrow tables of the export, some records at a time."""
+"""Everything a partition holds, as Arrow tables of the export, in portions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _table(kind: export_pb2.RecordKind.ValueType, table: pa.Table) -> export_pb2
 
 
 def _owned(batch: RecordBatch) -> pa.Table:
-    """Records with whose they are."""
+    """Records with the identifiers of their profiles."""
     table = table_of(batch)
     [source] = table.column("source").chunks
     kinds, ids = kinds_and_ids(source.cast(pa.large_string()))

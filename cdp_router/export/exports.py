@@ -15,13 +15,13 @@ from cdp_router.rpc.call import note
 
 
 class Exports:
-    """Reads all partitions, every profile once; what fails half-way has no end."""
+    """Reads all partitions, every profile once; an export that fails half-way has no end."""
 
     def __init__(self, routing: Routing) -> None:
         self._routing = routing
 
     async def export(self, deadline: Deadline) -> AsyncGenerator[export_pb2.ExportRecordsResponse, None]:
-        """Tables as they come, then what they cover."""
+        """Tables as they arrive, then their coverage."""
         agreed = await agreeing_views(self._routing, deadline)
         cluster = self._routing.cluster
         end = export_pb2.ExportRecordsEnd(coverage=query_pb2.Coverage(total=cluster.partitions))

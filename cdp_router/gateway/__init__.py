@@ -1,1 +1,1 @@
-"""The HTTP gateway: what the public SDKs send, to records of the cluster."""
+"""The HTTP gateway: turns events of the public SDKs into records of the cluster."""

@@ -13,7 +13,7 @@ from cdp_store.outside.seams import Clock
 
 
 class AskingKeys:
-    """Knows API keys from the file that routers read, which here may be an older copy."""
+    """Checks API keys against the file that routers read, which here may be an older copy."""
 
     def __init__(self, file: KeyFile, clock: Clock) -> None:
         self._file, self._clock = file, clock

@@ -1,6 +1,6 @@
-"""A request's body: decompressed within a bound, and read as JSON even where it is not quite JSON.
+"""A request's body: decompressed within a bound, and read as JSON even if it is not quite JSON.
 
-What clients say of their bodies is not reliable: gzip comes without its header, JSON under any content type, and
+What clients state about their bodies is not reliable: gzip comes without its header, JSON under any content type, and
 Python clients write NaN. One such value must cost no other record of its batch.
 """
 
@@ -21,8 +21,8 @@ from cdp_store.arrays import U16
 
 _GZIP: Final = b"\x1f\x8b"
 _CODECS: Final = {"zstd": "zstd", "br": "brotli"}
-_TOO_LONG_INTEGER: Final = 1 << 64  # stands for one whose digits are too many to read; no record may hold it
-# What Python takes for a value of a list, for an object with its first field, and for the name of a field. A name costs
+_TOO_LONG_INTEGER: Final = 1 << 64  # represents an integer with too many digits to read; no record may hold it
+# Python's memory for a value of a list, for an object with its first field, and for the name of a field. A name costs
 # time as well: while a million different ones are decoded, in a second or more, nothing else runs.
 _VALUE_BYTES: Final = 72
 _OBJECT_BYTES: Final = 200
@@ -31,12 +31,12 @@ _DECODED_BYTES: Final[U16] = np.zeros(256, np.uint16)  # by character outside of
 _DECODED_BYTES[[ord(","), ord("["), ord("{"), ord(":")]] = _VALUE_BYTES, _VALUE_BYTES, _OBJECT_BYTES, _NAME_BYTES
 _QUOTE: Final = ord('"')
 _OTHERS: Final = bytes(set(range(256)) - {*b',[{:"'})
-_MARKS_AT_ONCE: Final = 1 << 16  # what is made of them stays in a cache
+_MARKS_AT_ONCE: Final = 1 << 16  # the arrays made of them stay in a cache
 _DECODER: Final = msgspec.json.Decoder()
 
 
 def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
-    """The plain bytes of a body; Problem 413 where they are more than `bytes_max`, 400 where they cannot be had."""
+    """The plain bytes of a body; Problem 413 if they are more than `bytes_max`, 400 if they cannot be decoded."""
     coding = encoding.strip().lower()
     if body.startswith(_GZIP):
         return _streamed(body, "gzip", bytes_max)
@@ -52,7 +52,7 @@ def _checked(body: bytes, bytes_max: int) -> bytes:
 
 
 def _inflated(body: bytes, bytes_max: int) -> bytes:
-    # Both forms go by the name of deflate; the first byte of the zlib one says its method, 8.
+    # Both forms are called deflate; the first byte of the zlib one has its method, 8.
     is_zlib = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
     stream = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
     try:
@@ -65,7 +65,7 @@ def _inflated(body: bytes, bytes_max: int) -> bytes:
 
 
 def _streamed(body: bytes, codec: str, bytes_max: int) -> bytes:
-    """Of one frame or member behind another; each is read once, however many there are."""
+    """Decompresses one frame or member after the other; each is read once, however many there are."""
     try:
         with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
             plain: bytes = stream.read(bytes_max + 1)
@@ -75,9 +75,9 @@ def _streamed(body: bytes, codec: str, bytes_max: int) -> bytes:
 
 
 def check_values(body: bytes) -> int:
-    """Bytes that a body may take once it is decoded, by its punctuation; Problem 413 where they are too many.
+    """Bytes that a body may need once it is decoded, by its punctuation; Problem 413 if they are too many.
 
-    Punctuation inside texts does not count. A text ends where decoders have it end: at a quote that is not escaped.
+    Punctuation inside texts does not count. As for decoders, a text ends at a quote that is not escaped.
     """
     marks = np.frombuffer(_without_escapes(body).translate(None, _OTHERS), np.uint8)
     size, is_inside = 0, np.uint8(0)
@@ -92,18 +92,18 @@ def check_values(body: bytes) -> int:
 
 
 def _without_escapes(body: bytes) -> bytes:
-    """A body in which each quote begins or ends a text. Backslashes stand in texts only, or no decoder comes so far."""
+    """A body in which each quote begins or ends a text. Backslashes are only in texts, or no decoder gets so far."""
     return body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a body; Problem 400 where it is no JSON in any reading."""
+    """The value of a body; Problem 400 if it is no JSON in any reading."""
     try:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # Bytes that are no UTF-8 become characters that no record may hold: only the records they stand in are wrong.
+        # Bytes that are no UTF-8 become characters that no record may hold: only the records that have them are wrong.
         text = body.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
         return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer)
     except ValueError as error:
@@ -113,7 +113,7 @@ def read_json(body: bytes) -> Any:
 
 
 def _no_number(name: str) -> None:
-    """NaN and the infinities say that there is no value."""
+    """NaN and the infinities mean that there is no value."""
     return
 
 

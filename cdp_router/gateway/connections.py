@@ -1,5 +1,5 @@
-"""HTTP connections that cannot be held for nothing: bounds on the time and the bytes of what is no body, on a body that
-goes on after its answer, and on an answer that nobody reads."""
+"""HTTP connections that cannot be held for nothing: bounds on the time and the bytes outside of bodies, on a body that
+continues after its answer, and on an answer that nobody reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _InTurn(FlowControl):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """A connection that is closed when a request does not come, or does not end, or its answer is not read."""
+    """A connection that is closed if a request does not arrive, or does not end, or its answer is not read."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -38,7 +38,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_whole = self._has_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Waits for the first request."""
         super().connection_made(transport)
         self.flow = _InTurn(transport, self.pipeline)
         # Head and body of an answer are written one after the other: the second must not wait for an ack of the first.
@@ -46,43 +46,43 @@ class BoundedConnection(HttpToolsProtocol):
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Stops all timers."""
         self._stop_waiting()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what is no body: a head, fields behind a body, and what stands between chunks."""
+        """Counts bytes outside of bodies: a head, fields after a body, and separators of chunks."""
         self._bytes_beside += len(data)
         super().data_received(data)
         if self._bytes_beside > HEADER_BYTES_MAX:
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """The head of a request begins."""
+        """Notes the begin of a request's head."""
         self._is_whole = self._has_head = False
         super().on_message_begin()
         if self._waiting is None:
             self._wait()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a field of the head; nothing reads those behind a body."""
+        """Keeps a field of the head; nothing reads fields after a body."""
         if not self._has_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head has come in; for the body there is another bound."""
+        """Notes the end of the head; the body has another bound."""
         self._has_head, self._bytes_beside = True, 0
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body."""
+        """Notes a piece of a body."""
         self._bytes_beside = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has come in whole."""
+        """Notes the end of a request."""
         self._is_whole, self._bytes_beside = True, 0
         self._stop_waiting()
         super().on_message_complete()
@@ -94,20 +94,20 @@ class BoundedConnection(HttpToolsProtocol):
             self._wait()
 
     def pause_writing(self) -> None:
-        """The answer is not read as fast as it is written."""
+        """Notes that the answer is not read as fast as it is written."""
         super().pause_writing()
         if self._unread is None:
             self._look_again()
 
     def resume_writing(self) -> None:
-        """The answer is read."""
+        """Notes that the answer is read."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection, which waits for the answer to be read; then cut it off."""
+        """Closes the connection, which waits for the answer to be read; then cut it off."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(READ_SECONDS, self.transport.abort)
 
@@ -116,7 +116,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._unread = self.loop.call_later(IDLE_SECONDS, self._look_at, left)
 
     def _look_at(self, left: int) -> None:
-        """Go on if anything was read since so many bytes were left."""
+        """Continues if anything was read since so many bytes were left."""
         if self.transport.get_write_buffer_size() < left:
             self._look_again()
         else:

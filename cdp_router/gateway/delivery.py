@@ -1,4 +1,4 @@
-"""Rows of many requests on their way to the router: as batches, bounded, acknowledged after they are durable."""
+"""Rows of many requests on their way to the router: in batches, bounded, acknowledged once they are durable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOO_MANY_NAMES: Final = "TOO_MANY_NAMES"
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row the cluster does not take, or takes with a warning, by its place among those delivered."""
+    """A row that the cluster rejects, or accepts with a warning, by its place among those delivered."""
 
     index: int
     code: str
@@ -58,7 +58,7 @@ class _Lane:
     calls: int = 0
 
     def add(self, piece: _Piece) -> None:
-        """Have a piece wait."""
+        """Adds a piece to the queue."""
         self.waiting.append(piece)
         self.rows, self.size = self.rows + piece.rows.count, self.size + len(piece.rows.packed)
 
@@ -85,16 +85,16 @@ class _Lane:
 
 
 class Delivery:
-    """Puts rows of requests that come together into one batch: while one is on its way, what comes waits for the next.
+    """Joins rows of concurrent requests into one batch: while one is on its way, new rows wait for the next.
 
-    A batch costs the cluster about as much for few rows as for many, so the fewer calls, the more rows a second. What
-    would fill a batch does not wait, nor does anything for long when a call hangs.
+    A batch costs the cluster about as much for few rows as for many, so the fewer calls, the more rows a second. Rows
+    that fill a batch do not wait, and no row waits long when a call hangs.
     """
 
     def __init__(
         self, send: Send, background: Background | None = None, omitted: Callable[[int], None] = lambda _: None
     ) -> None:
-        """`omitted` is told how many more warnings the cluster counted than it reported."""
+        """`omitted` is called with the number of warnings that the cluster counted and did not report."""
         self._send, self._background, self._omitted = send, background or Background(), omitted
         self._lanes = dict[str, _Lane]()
         self._waiting_bytes = 0
@@ -102,8 +102,8 @@ class Delivery:
         self._look: asyncio.TimerHandle | None = None
 
     async def deliver(self, rows: Rows, api_key: str = "") -> list[Refused]:
-        """Make rows durable; those refused, and warnings of others. Raises Problem 503 where that is not known: they
-        may be sent again.
+        """Makes rows durable; returns the refused ones, and warnings about others. Raises Problem 503 if the outcome is
+        unknown: they may be sent again.
         """
         refused = await self._deliver(rows, api_key, BATCH_ROWS_MAX, is_alone=False)
         # Rows of others may have used up the names that one batch can mention.
@@ -117,7 +117,7 @@ class Delivery:
         return kept + [replace(each, index=crowded[each.index]) for each in again]
 
     async def close(self) -> None:
-        """Wait for what is on its way."""
+        """Waits for rows on their way."""
         while self._calls:
             await asyncio.gather(*self._calls, return_exceptions=True)
         if self._look is not None:
@@ -127,7 +127,7 @@ class Delivery:
         if not rows.count:
             return []
         if self._waiting_bytes and self._waiting_bytes + len(rows.packed) > WAITING_BYTES_MAX:
-            raise busy("more is coming in than the cluster takes; send it again a little later")
+            raise busy("more is coming in than the cluster accepts; send it again a little later")
         loop = asyncio.get_running_loop()
         pieces = [_Piece(part, is_alone, loop.time(), loop.create_future()) for part in _parts(rows, rows_max)]
         lane = self._lanes.setdefault(api_key, _Lane())
@@ -135,7 +135,7 @@ class Delivery:
             lane.add(piece)
         self._waiting_bytes += len(rows.packed)
         self._begin_due()
-        # Every piece is waited for, so that none is left behind when another one fails.
+        # Every piece is awaited, so that none is forgotten when another one fails.
         answers = await asyncio.gather(*(piece.done for piece in pieces), return_exceptions=True)
         refused, start = list[Refused](), 0
         for piece, answer in zip(pieces, answers, strict=True):
@@ -146,7 +146,7 @@ class Delivery:
         return refused
 
     def _begin_due(self) -> None:
-        """Begin the calls that are due, and look again later where something still waits."""
+        """Begins the calls that are due, and checks again later if any row still waits."""
         loop = asyncio.get_running_loop()
         while len(self._calls) < CALLS_AT_ONCE and (found := self._longest_due(loop.time())) is not None:
             api_key, lane = found
@@ -172,7 +172,7 @@ class Delivery:
         try:
             await self._send_pieces(api_key, pieces)
         finally:
-            for piece in pieces:  # whatever happened, nobody may wait for ever
+            for piece in pieces:  # after any failure, no sender may wait for ever
                 _fail(piece, busy("the batch did not reach the cluster; send it again"))
             lane.calls -= 1
             if not lane.calls and not lane.waiting:
@@ -181,11 +181,11 @@ class Delivery:
         self._begin_due()
 
     async def _send_pieces(self, api_key: str, pieces: Sequence[_Piece]) -> None:
-        """Send those pieces of a batch whose senders still wait for an answer."""
+        """Sends those pieces of a batch whose senders still wait for an answer."""
         now, wanted = asyncio.get_running_loop().time(), list[_Piece]()
         for piece in pieces:
             if now - piece.since > WAITING_SECONDS_MAX:
-                _fail(piece, busy("more is coming in than the cluster takes; send it again a little later"))
+                _fail(piece, busy("more is coming in than the cluster accepts; send it again a little later"))
             else:
                 wanted.append(piece)
         if not wanted:
@@ -217,7 +217,7 @@ def _parts(rows: Rows, rows_max: int) -> Iterator[Rows]:
 
 
 def _fail(piece: _Piece, problem: Problem) -> None:
-    if not piece.done.done():  # whoever waited may have hung up
+    if not piece.done.done():  # the sender may have hung up
         piece.done.set_exception(problem)
 
 

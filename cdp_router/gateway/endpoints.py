@@ -48,7 +48,7 @@ def gateway_app(
     hosts: Hosts | None = None,
     metrics: GatewayMetrics | None = None,
 ) -> ASGIApp:
-    """The whole gateway as one ASGI application; `hosts` are let in while it has no keys, by default loopback only."""
+    """The whole gateway as one ASGI application; while it has no keys only `hosts` may connect, by default loopback."""
 
     def taking(dialect: Dialect, type_: str = "") -> Endpoint:
         async def take(request: Request) -> Response:
@@ -93,12 +93,12 @@ def gateway_app(
     handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: on_http_error, Exception: _on_error}
     app = Starlette(routes=[*open_routes, *closed_routes], exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
-    # The path is made plain first: all that follows decides by the same one.
+    # The path is made plain first: all later decisions use the same one.
     return PlainPaths(AllowedHosts(CrossOrigin(app, is_open), hosts or Hosts(), is_open))
 
 
 async def _discard(request: Request) -> Response:
-    """Numbers that a library sends about itself."""
+    """Accepts and discards numbers that a library sends about itself."""
     return json_response({"success": True})
 
 

@@ -1,7 +1,7 @@
-"""Under which names a gateway without keys is served, so that a page cannot have its own name lead to it.
+"""Host names under which a gateway without keys is served, so that no page can point its own name to it.
 
-A browser lets a page read what it fetches from the name the page came from. Whoever owns a name can have it lead to
-127.0.0.1 (DNS rebinding) and would then read all that the gateway answers; the `Host` header still has the name.
+A browser lets a page read answers from the name that the page came from. The owner of a name can point it to 127.0.0.1
+(DNS rebinding) and would then read all answers of the gateway; the `Host` header still has the name.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cdp_router.security.tls.loopback import is_loopback
 
-_HEALTH = "/health"  # says nothing that anybody could want, and probes ask under many names
+_HEALTH = "/health"  # reveals nothing, and probes use many names
 
 
 class Hosts:
-    """The names that are let in while there are no keys: those of loopback, and others by choice."""
+    """The names that are admitted while there are no keys: those of loopback, and others by choice."""
 
     def __init__(self, names: Iterable[str] = (), is_open: Callable[[], bool] = lambda: True) -> None:
-        """`is_open` says whether the gateway has no keys now."""
+        """`is_open` returns whether the gateway has no keys now."""
         self._names, self.is_open = {_plain(name) for name in names}, is_open
 
     def lets_in(self, authority: str) -> bool:
@@ -40,11 +40,11 @@ class AllowedHosts:
     """Refuses requests under other names, and questions of pages that came from other names."""
 
     def __init__(self, app: ASGIApp, hosts: Hosts, is_open: Callable[[str], bool]) -> None:
-        """`is_open` says of a path whether pages of any site may send there."""
+        """`is_open` returns whether pages of any site may send to a path."""
         self._app, self._hosts, self._is_open = app, hosts, is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with 421 or 403, or carry the request on."""
+        """Answers with 421 or 403, or passes the request on."""
         if scope["type"] != "http" or scope["path"] == _HEALTH or not self._hosts.is_open():
             await self._app(scope, receive, send)
             return
@@ -63,7 +63,7 @@ class AllowedHosts:
 
 async def _refuse(send: Send, status: int, code: str, problem: str) -> None:
     message = (
-        f"{problem}: it has no API keys, so only localhost and loopback addresses are let in. Start it with "
+        f"{problem}: it has no API keys, so only localhost and loopback addresses are admitted. Start it with "
         "--allow-host NAME to allow another name, or make API keys with `cdp keys create`"
     )
     body = json.dumps({"code": code, "message": message, "error": message, "detail": message}).encode()

@@ -1,4 +1,4 @@
-"""The HTTP server of the gateway, and what it stands on."""
+"""The HTTP server of the gateway, and its socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdp_router.security.tls.renewing import LOOK_SECONDS
 from cdp_router.security.tls.tls import Tls
 
 _BACKLOG = 4096
-_STOP_SECONDS = 10  # for answers to requests that are being worked on
+_STOP_SECONDS = 10  # for answers to requests that are at work
 
 
 class GatewayServer(uvicorn.Server):
@@ -43,25 +43,25 @@ class GatewayServer(uvicorn.Server):
         self._tls = tls
 
     async def keep_renewed(self) -> None:
-        """Show certificates that have been replaced to whoever connects from then on; runs until cancelled."""
+        """Shows replaced certificates to later connections; runs until cancelled."""
         files = None if self._tls is None else CertificateFiles(self._tls)
         while files is not None:
             await asyncio.sleep(LOOK_SECONDS)
             self.renew(files)
 
     def renew(self, files: CertificateFiles) -> None:
-        """Read the certificates again if they have changed."""
+        """Reads the certificates again if they have changed."""
         if self._tls is not None and self._tls.certificate and self.config.ssl and files.have_changed():
             self.config.ssl.load_cert_chain(self._tls.certificate, self._tls.key)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: the process stops by its own rules."""
+        """Does nothing: the process stops by its own rules."""
         yield
 
 
 def listening_socket(address: str) -> socket.socket:
-    """A socket that listens at host:port; OSError where that cannot be."""
+    """A socket that listens at host:port; OSError if that is impossible."""
     host, _, port = address.rpartition(":")
     return socket.create_server(
         (host.strip("[]"), int(port)), family=socket.AF_INET6 if "[" in host else socket.AF_INET, backlog=_BACKLOG

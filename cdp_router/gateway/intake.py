@@ -1,4 +1,4 @@
-"""A request's way in: body to items to rows, rows to the cluster, and what is refused to the dead letters."""
+"""A request's path: body to items to rows, rows to the cluster, and rejected items to the dead letters."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from cdp_store.outside.seams import Clock
 from cdp_store.records import rules
 
 _LOG = logging.getLogger(__name__)
-_LARGE_AT_ONCE = 2  # a large body takes many times its bytes while it is decoded
+_LARGE_AT_ONCE = 2  # a large body needs many times its bytes while it is decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request as it came in; names of headers are in lower case."""
+    """A request as received; names of headers are in lower case."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -56,15 +56,15 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The rows of a request; `items` gives what its body holds, which is needed only of what is wrong or answered."""
+    """The rows of a request; `items` returns the items of its body, which only faults and answers need."""
 
     source: Source
     envelope: Envelope
     count: int
     items: Callable[[], Sequence[Any]]
     mapped: Mapped
-    decoded_bytes: int = 0  # what a large body may take as long as it is at work
-    is_repeatable: bool = True  # each item came with an id, so that what was taken is known when it comes again
+    decoded_bytes: int = 0  # memory that a large body may need while it is at work
+    is_repeatable: bool = True  # each item came with an id, so that a repeat is recognised
 
     @property
     def known(self) -> list[Rejected]:
@@ -74,7 +74,7 @@ class Prepared:
 
 
 class Intake:
-    """Takes requests of every dialect."""
+    """Accepts requests of every dialect."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Intake:
         self._notices, self._warnings = Notices(), Notices()
 
     def check_key(self, headers: Mapping[str, str]) -> None:
-        """Problem 401 or 403 where the headers show a key, which counts before any in the body, that is not taken."""
+        """Raises Problem 401 or 403 if a key in the headers, which precedes any in the body, is refused."""
         shown = credentials(headers, {}, None)
         if shown != NO_CREDENTIALS:
             self._sources.source_of(*shown)
@@ -131,8 +131,8 @@ class Intake:
 
     @asynccontextmanager
     async def _admitted(self, source: Source, count: int, size: int) -> AsyncIterator[None]:
-        """Counts records that no router will see against the key, and holds room for their letters meanwhile; Problem
-        503 before anything is delivered."""
+        """Counts records that no router will see against the key, and holds room for their letters; Problem 503 before
+        anything is delivered."""
         if not size:
             yield
             return
@@ -142,7 +142,7 @@ class Intake:
                 self._rates.admit_batch(source.principal, count)
             await hold(self._dead_letters, source.name, size)
         except RateLimited as error:
-            problem = f"records that are wrong come too fast: {error}"
+            problem = f"rejected records come too fast: {error}"
             raise busy(problem, error.retry_after_ms / 1000, "rate_limited") from error
         except LettersFull as error:
             raise _no_room(error) from error
@@ -196,7 +196,7 @@ class Intake:
         if is_skewed(envelope.sent_ms, received_ms) or any(call.sent_at is not None for call in batch.batch):
             envelope = _checked(envelope, (said_by_call(call, envelope) for call in batch.batch))
         made = mapped(batch.batch, usual_rows(envelope), usual_wrap(envelope))
-        # Each has an id of its own, so what is read again is the same.
+        # Each has an id of its own, so reading it again gives the same.
         return Prepared(
             source, envelope, len(batch.batch), lambda: _unpacked(SEGMENT, sent, read_json(plain)).items, made
         )
@@ -206,17 +206,17 @@ class Intake:
         if doubted:
             self._metrics.refused_links(len(doubted))
             if self._notices.is_due(prepared.source.name, prepared.envelope.received_ms):
-                said = "%d links that source %s asks for were refused, and kept as dead letters (%s)"
+                said = "%d links requested by source %s were refused, and kept as dead letters (%s)"
                 _LOG.warning(said, len(doubted), prepared.source.name, doubted[0].code)
 
     def _tell_warnings(self, prepared: Prepared, warned: Sequence[Warned]) -> None:
-        """Count warnings of the cluster, and log the first one of a source once a minute."""
+        """Counts warnings of the cluster, and logs the first one of a source once a minute."""
         for code, count in Counter(each.code for each in warned).items():
             self._metrics.warned(code, count)
         source = prepared.source.name
         if warned and self._warnings.is_due(source, prepared.envelope.received_ms):
             first = warned[0]
-            said = "%d records of source %s were taken with warnings; the first is %s: %s"
+            said = "%d records of source %s were accepted with warnings; the first is %s: %s"
             _LOG.warning(said, len({each.index for each in warned}), source, first.code, first.message)
 
     async def _keep(
@@ -227,10 +227,10 @@ class Intake:
         refused: Sequence[Refused],
         letters: bytes,
     ) -> list[Rejected]:
-        """Keep what was rejected; `letters` are those known before the delivery, for which there is room.
+        """Keeps rejected items; `letters` are those known before the delivery, for which there is room.
 
-        Where some cannot be kept, Problem 503 as long as the request may be sent again: nothing of it was taken, or its
-        ids tell what was. Else they are lost, and their records are told so.
+        If some cannot be kept, raises Problem 503 while the request may be sent again: nothing of it was accepted, or
+        its ids identify accepted records. Otherwise they are lost, and the answer reports it for their records.
         """
         known = set(prepared.known)
         late, source = [each for each in rejected if each not in known], prepared.source.name
@@ -245,14 +245,14 @@ class Intake:
                 raise _no_room(error) from error
             problem = error.problem
         except OSError as error:
-            _LOG.error("dead letters cannot be kept: %s", error)
+            _LOG.error("could not write dead letters: %s", error)
             if may_repeat:
-                raise busy("records that are wrong cannot be kept now; send it again") from error
+                raise busy("rejected records cannot be kept now; send the request again") from error
             problem, late = str(error), rejected
         if letters and len(late) < len(rejected):
             await self._keep(dialect, prepared, [each for each in rejected if each in known], refused, letters)
         self._metrics.lost_letters(len(late))
-        _LOG.error("%d wrong records of source %s are not kept as dead letters: %s", len(late), source, problem)
+        _LOG.error("%d rejected records of source %s are not kept as dead letters: %s", len(late), source, problem)
         lost = {each.index for each in late}
         return [
             replace(each, message=f"{each.message}; it is not kept as a dead letter: {problem}")
@@ -263,7 +263,7 @@ class Intake:
 
 
 def _outcome(prepared: Prepared, refused: Sequence[Refused]) -> tuple[list[Rejected], list[Warned]]:
-    """The items of a request that are not taken as they ask for, and warnings of others."""
+    """The items of a request that are not accepted as requested, and warnings about others."""
     owners = prepared.mapped.owners
     by_item = {each.index: each for each in prepared.mapped.rejected}
     warned = [Warned(owners[each.index], each.code, each.message) for each in refused if each.is_warning]
@@ -284,8 +284,8 @@ def _encoded(dialect: Dialect, prepared: Prepared, rejected: Sequence[Rejected])
 
 
 def _no_room(error: LettersFull) -> Problem:
-    _LOG.warning("records that are wrong are not taken: %s", error.problem)
-    message = f"records that are wrong cannot be kept: {error.problem}; redrive or drop dead letters, and send it again"
+    _LOG.warning("refused a request, because its rejected records cannot be kept: %s", error.problem)
+    message = f"rejected records cannot be kept: {error.problem}; redrive or drop dead letters, and send it again"
     return busy(message, code="dead_letters_full")
 
 
@@ -297,24 +297,24 @@ def _unpacked(dialect: Dialect, sent: Sent, body: Any) -> Unpacked:
 
 
 def _doubted(doubt: DoubtOf, items: Sequence[Any], envelope: Envelope, made: Mapped) -> list[Rejected]:
-    """Of the items that have rows, those that do not get all that they ask for."""
+    """The items with rows that do not get all that they request."""
     found = ((index, doubt(items[index], envelope)) for index in sorted(set(made.owners)))
     return [Rejected(index, error.code, error.message) for index, error in found if error is not None]
 
 
 def _checked(envelope: Envelope, said: Iterable[Said | None]) -> Envelope:
-    """The envelope, marked where one of the records is younger than the request says that it was sent."""
+    """The envelope, marked if one of the records is younger than the request's stated time of sending."""
     told = (each for each in said if each is not None)
     return replace(envelope, is_contradicted=True) if is_contradicted(told, envelope.received_ms) else envelope
 
 
 def _check_count(count: int) -> None:
     if count > ITEMS_PER_REQUEST_MAX:
-        raise too_large(f"{count} records in one request; at most {ITEMS_PER_REQUEST_MAX} are taken")
+        raise too_large(f"{count} records in one request; at most {ITEMS_PER_REQUEST_MAX} are accepted")
 
 
 def map_item(dialect: Dialect, item: Any, envelope: Envelope) -> list[WireRow]:
-    """The rows of one item; RecordInvalid says what is wrong with it."""
+    """The rows of one item; RecordInvalid names its fault."""
     if not isinstance(item, dict):
         raise RecordInvalid.of(rules.ROW_OBJECT, type=type(item).__name__)
     try:

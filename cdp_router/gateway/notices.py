@@ -1,4 +1,4 @@
-"""Notices for the log, once in a while, however often something happens."""
+"""Notices for the log, at most once a minute per key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _KEYS_MAX: Final = 256  # beyond, the oldest is forgotten: senders choose the ke
 
 
 class Notices:
-    """Says of each key once a minute that it is due; holds a bounded number of them."""
+    """Decides for each key once a minute that a notice is due; holds a bounded number of keys."""
 
     def __init__(self, every_ms: int = _EVERY_MS, keys_max: int = _KEYS_MAX) -> None:
         self._every_ms, self._keys_max = every_ms, keys_max

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the gateway, made from the descriptors of the contract."""
+"""The OpenAPI document of the gateway, generated from the descriptors of the contract."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _batch() -> dict[str, Any]:
     schema = {"type": "object", "required": ["batch"], "properties": {"batch": items, "writeKey": {"type": "string"}}}
     accepted = {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}}
     return {
-        "summary": "Takes calls of the Segment API; one that cannot be taken costs no other.",
+        "summary": "Accepts calls of the Segment API; a rejected one costs no other.",
         "operationId": "batch",
         "requestBody": _json_body(schema),
         "responses": {
@@ -89,7 +89,7 @@ def _json_body(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _errors(statuses: Iterable[int]) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {str(status): {"description": "It was not answered.", "content": content} for status in statuses}
+    return {str(status): {"description": "The request was not answered.", "content": content} for status in statuses}
 
 
 def _reference(message: Any) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _reference(message: Any) -> dict[str, Any]:
 
 
 def _add(message: Any, schemas: dict[str, Any]) -> None:
-    """Describe a message and all that it holds."""
+    """Describes a message and all that it holds."""
     if message.full_name == _TIMESTAMP or message.name in schemas:
         return
     properties = dict[str, Any]()
@@ -118,7 +118,7 @@ def _field(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
 def _one(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
     if field.message_type is not None:
         if field.message_type.full_name == _TIMESTAMP:
-            # The instant asked about may be a date as well: its first instant in the zone of the question.
+            # The instant may be a date as well: its first instant in the zone of the question.
             forms = ("date-time", "date") if field.name == "as_of" else ("date-time",)
             found = [{"type": "string", "format": form} for form in forms]
             return found[0] if len(found) == 1 else {"anyOf": found}

@@ -6,7 +6,7 @@ from cdp_router.gateway.http_limits import RETRY_AFTER_SECONDS
 
 
 class Problem(Exception):
-    """A request cannot be answered; `code` is stable, `message` says what is wrong and what to do."""
+    """A request cannot be answered; `code` is stable, `message` names the fault and the remedy."""
 
     def __init__(self, status: int, code: str, message: str, retry_after_seconds: int = 0) -> None:
         super().__init__(message)
@@ -15,19 +15,19 @@ class Problem(Exception):
 
 
 def busy(message: str, retry_after_seconds: float = 0.0, code: str = "unavailable") -> Problem:
-    """The request may be sent again a little later; nothing is lost by that."""
-    # Whole seconds, and not many: few clients read the header, and those that do wait as long as it says.
+    """The request may be sent again a little later; nothing is lost."""
+    # Whole seconds, and not many: few clients read the header, and those that do wait as long as it states.
     seconds = min(5, max(1, round(retry_after_seconds or RETRY_AFTER_SECONDS)))
     return Problem(503, code, message, seconds)
 
 
 def too_large(message: str) -> Problem:
-    """The request is beyond a bound that no client of the public SDKs reaches."""
+    """The request exceeds a bound that no client of the public SDKs reaches."""
     return Problem(413, "payload_too_large", message)
 
 
 def malformed(message: str) -> Problem:
-    """Nothing of the request can be read."""
+    """No part of the request can be read."""
     return Problem(400, "invalid_request", message)
 
 

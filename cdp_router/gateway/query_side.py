@@ -1,4 +1,4 @@
-"""Questions over HTTP: the messages of the contract as JSON, carried to a router under the caller's own key."""
+"""Questions over HTTP: the messages of the contract as JSON, forwarded to a router under the caller's own key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A method of the contract at a path; `response` is that of each message where it streams."""
+    """A method of the contract at a path; `response` is that of each message if it streams."""
 
     path: str
     method: str
@@ -63,7 +63,7 @@ MEMBERS: Final = Served(
     "/cdp.v1.QueryService/Members",
     query_pb2.MembersRequest,
     query_pb2.MembersResponse,
-    f"The members of a segment: a line each, and a last one that says what they cover; or `Accept: {ARROW}`.",
+    f"The members of a segment: a line each, and a last one with their coverage; or `Accept: {ARROW}`.",
 )
 UNARY: Final = (
     COUNT,
@@ -127,10 +127,10 @@ def _all(method: str, headers: Mapping[str, str]) -> bool:
 
 
 class QuerySide:
-    """Routes that ask the routers behind some channels."""
+    """Routes that forward to the routers of some channels."""
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], bodies: Bodies, admits: Admits = _all) -> None:
-        """`admits` decides by method and headers whose body is read at once."""
+        """`admits` decides by method and headers which bodies are read at once."""
         self._channels, self._bodies, self._admits, self._next = channels, bodies, admits, 0
         self._long = asyncio.Semaphore(_LONG_AT_ONCE)
 
@@ -165,7 +165,7 @@ class QuerySide:
             response_deserializer=MEMBERS.response.FromString,
         )(message, metadata=_carried(request))
         try:
-            # What is wrong with the question must become a status, which is sent before the first member.
+            # A fault in the question must become a status, which is sent before the first member.
             first = await call.read()
         except grpc.aio.AioRpcError as error:
             raise _problem(error) from error
@@ -174,7 +174,7 @@ class QuerySide:
         return StreamingResponse(parts, media_type=ARROW if wants_arrow else NDJSON)
 
     async def _check_key(self, request: Request, served: Served) -> None:
-        """Have a router refuse a key that is not known here, or let it in: it decides before it reads a request."""
+        """Makes a router refuse an unknown key, or admit it: it decides before it reads a request."""
         if self._admits(served.method, request.headers):
             return
         call: Any = self._channel().stream_stream(served.method)(
@@ -194,7 +194,7 @@ class QuerySide:
             return await self._aside(len(body) > LONG_QUESTION_BYTES, lambda: parsed(body, served.request))
 
     async def _aside(self, is_long: bool, work: Callable[[], Result]) -> Result:
-        """The result of work on a message; that on a long one is done beside the event loop."""
+        """The result of work on a message; that on a long one is done outside of the event loop."""
         if not is_long:
             return work()
         async with self._long:
@@ -206,7 +206,7 @@ class QuerySide:
 
 
 def parsed(body: bytes, of: type[Message]) -> Message:
-    """The message in a JSON body; Problem 400 says what does not fit."""
+    """The message in a JSON body; Problem 400 names the part that does not fit."""
     try:
         return json_format.Parse(_with_instant(body, of) or b"{}", of(), max_recursion_depth=_DEPTH_MAX)
     except NoInstant as error:
@@ -219,7 +219,7 @@ def parsed(body: bytes, of: type[Message]) -> Message:
 
 
 def _with_instant(body: bytes, of: type[Message]) -> bytes:
-    """The body with the instant asked about, which may be a date, or a time without a zone, in the message's form."""
+    """The body with its instant, which may be a date, or a time without a zone, in the message's form."""
     if "as_of" not in of.DESCRIPTOR.fields_by_name or not _AS_OF.search(body):
         return body
     fields = json.loads(body, object_pairs_hook=_fields_once)
@@ -240,10 +240,10 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _carried(request: Request) -> tuple[tuple[str, str], ...]:
-    """Metadata for the router: the caller's key, and the id under which the call is found in its logs."""
+    """Metadata for the router: the caller's key, and the id that identifies the call in its logs."""
     shown = request.headers.get("authorization", "")
     is_key = shown.lower().startswith("bearer ") and shown.isascii() and shown.isprintable()
-    # What is cut off is longer than any key; gRPC would refuse it as a lack of room.
+    # The part cut off is longer than any key; gRPC would refuse it as a lack of room.
     found = (("authorization", shown[:_CARRIED_MAX]),) if is_key else ()
     request_id = request.headers.get(REQUEST_ID, "")
     return (*found, (REQUEST_ID, request_id)) if is_usable(request_id) else found
@@ -260,14 +260,14 @@ def _problem(error: grpc.aio.AioRpcError) -> Problem:
 
 
 async def _arrow_parts(first: Any, call: Any) -> AsyncIterator[bytes]:
-    """The Arrow stream; one that fails half-way has no end, and every reader says so."""
+    """The Arrow stream; a failed one has no end, and every reader reports that."""
     async for response in _responses(first, call):
         if response.arrow:
             yield response.arrow
 
 
 async def _lines(first: Any, call: Any) -> AsyncIterator[bytes]:
-    """A line per member; the last line is the coverage, or what went wrong: without it the list is not whole."""
+    """A line per member; the last line is the coverage or the error: without it the list is incomplete."""
     schema: pa.Schema | None = None
     try:
         async for response in _responses(first, call):
@@ -292,4 +292,4 @@ async def _responses(first: Any, call: Any) -> AsyncIterator[Any]:
             yield response
             response = await call.read()
     finally:
-        call.cancel()  # whoever hung up reads no more
+        call.cancel()  # a caller that hung up reads no more

@@ -1,4 +1,4 @@
-"""Write keys that the gateway refuses, told to a router: it refuses them as well, and its audit keeps that."""
+"""Write keys that the gateway refuses, reported to a router: it refuses them as well, and records that in its audit."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PER_SECOND: Final = 10.0  # as many as an audit keeps of its own
 _BURST: Final = 100.0
 _AT_ONCE_MAX: Final = 16
 _SECONDS: Final = 5.0
-_MALFORMED: Final = (("authorization", "Bearer -"),)  # stands for what no header can carry
+_MALFORMED: Final = (("authorization", "Bearer -"),)  # replaces a key that no header can carry
 _REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 class Refusals:
-    """Has routers keep what was refused; beyond some a second it is only counted, and logged."""
+    """Makes routers record refused keys; beyond some a second they are only counted, and logged."""
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], background: Background | None = None) -> None:
         self._background = background or Background()
@@ -36,11 +36,11 @@ class Refusals:
         self._untold = 0
 
     def note(self, shown: str) -> None:
-        """Tell of a key, soon; any thread may call this."""
+        """Reports a key, soon; any thread may call this."""
         self._loop.call_soon_threadsafe(self._note, shown)
 
     async def settle(self) -> None:
-        """Return when all that was noted is told, or could not be."""
+        """Returns when everything noted was reported, or could not be."""
         await asyncio.sleep(0)
         await asyncio.gather(*self._telling)
 
@@ -50,14 +50,14 @@ class Refusals:
             return
         self._bucket.take(1)
         if self._untold:
-            _LOG.warning("%d refused write keys were not told to the audit: they came too fast", self._untold)
+            _LOG.warning("%d refused write keys are missing from the audit: they came too fast", self._untold)
             self._untold = 0
         task = self._background.begin("audit of a refused key", self._tell(_metadata(shown)))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
     async def _tell(self, metadata: Metadata) -> None:
-        """Send nothing under the key, to the first router that answers."""
+        """Sends nothing under the key, to the first router that answers."""
         for stub in self._ingest:
             try:
                 await stub.Ingest(ingest_pb2.IngestRequest(), timeout=_SECONDS, metadata=metadata)
@@ -65,8 +65,8 @@ class Refusals:
                 if error.code() in _REFUSALS:
                     return
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    break  # a router knows the key already, and took the empty batch for what it is
-        _LOG.warning("a refused write key could not be told to the audit of a router")
+                    break  # a router knows the key already, and accepted the empty batch
+        _LOG.warning("could not report a refused write key to the audit of a router")
 
 
 def _metadata(shown: str) -> Metadata:

@@ -1,4 +1,4 @@
-"""A request's bytes, within bounds of size, time, and what all requests together may hold."""
+"""A request's bytes, within bounds of size, time, and the total of all requests together."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cdp_router.gateway.problems import Problem, busy, malformed, too_large
 
 
 class Bodies:
-    """Reads bodies and counts what is held of them."""
+    """Reads bodies and counts the bytes held of them."""
 
     def __init__(self, bytes_max: int = BODIES_BYTES_MAX, read_seconds: float = READ_SECONDS) -> None:
         self._bytes_max, self._read_seconds, self._held = bytes_max, read_seconds, 0
 
     @property
     def held_bytes(self) -> int:
-        """Of all requests at work."""
+        """Bytes of all requests at work."""
         return self._held
 
     @asynccontextmanager
@@ -53,7 +53,7 @@ class Bodies:
             if size > BODY_BYTES_MAX:
                 raise _too_large()
             if self._held > self._bytes_max and self._held > size:
-                raise busy("more is coming in than can be held; send it again a little later")
+                raise busy("more is coming in than fits in memory; send it again a little later")
 
 
 def _too_large() -> Problem:

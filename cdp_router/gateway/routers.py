@@ -18,7 +18,7 @@ from cdp_router.security.tls.tls import Tls
 
 
 class Routers:
-    """Any of several routers: the next one is asked where one is not there."""
+    """Any of several routers: if one is not there, the next one is called."""
 
     def __init__(self, addresses: Sequence[str], tls: Tls | None = None) -> None:
         self._addresses = list(addresses)
@@ -27,11 +27,11 @@ class Routers:
         self._next = 0
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Closes all connections."""
         await asyncio.gather(*(channel.close() for channel in self.channels))
 
     async def ingest(self, batch: ingest_pb2.Batch, api_key: str = "") -> ingest_pb2.BatchResult:
-        """The result of a batch; Problem 503 where it may not have been taken by every shard."""
+        """The result of a batch; Problem 503 if some shard may not have accepted it."""
         request, wait, shown = ingest_pb2.IngestRequest(batch=batch), 0.0, authorization(api_key)
         for _ in self._ingest:
             number = self._next = (self._next + 1) % len(self._ingest)
@@ -49,7 +49,7 @@ class Routers:
                 wait = failure.retry_after_seconds if isinstance(failure, RequestFailed) else 0.0
                 if not isinstance(failure, ClusterUnreachable):
                     break
-        raise busy("the cluster cannot take it now; send it again", wait)
+        raise busy("the cluster cannot accept it now; send it again", wait)
 
 
 def _channel(address: str, tls: Tls | None) -> grpc.aio.Channel:

@@ -1,4 +1,4 @@
-"""Rows on their way to a router: msgpack, one behind the other, and what each came wrapped in."""
+"""Rows on their way to a router: msgpack, one after the other, and the envelope of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROWS: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a request, without the head that makes an array of them.
+    """Rows of a request, without the head that would make them an array.
 
     `wrapped[i]` is the number of row i's text among the envelopes, counted from 1, or 0; without envelopes it is empty.
     """
@@ -35,7 +35,7 @@ class Rows:
         return [bytes(row) for row in _ROWS.decode(_ARRAY_HEAD + self.count.to_bytes(4, "big") + self.packed)]
 
     def some(self, each_row: Sequence[bytes], places: Sequence[int]) -> Rows:
-        """The rows at some places, of those that `each` gave."""
+        """The rows at some places, from those that `each` returned."""
         wrapped = [self.wrapped[place] for place in places] if self.envelopes else ()
         return Rows.of([each_row[place] for place in places], self.envelopes, wrapped)
 

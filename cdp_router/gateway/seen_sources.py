@@ -1,4 +1,4 @@
-"""Sources that sent records lately without API keys: the first key would turn them away, and its maker is told.
+"""Sources that recently sent records without API keys: the first key would lock them out, so its maker is warned.
 
 A file in the data directory: {"format": 1, "seen_ms": {name: when last}}. It is a hint and is never relied on.
 """
@@ -30,7 +30,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 def seen_lately(data: Path, now_ms: int) -> Mapping[str, int]:
-    """Sources that sent something during the last hour, and when last; none where the file is missing or damaged."""
+    """Sources that sent anything during the last hour, and when last; none if the file is missing or damaged."""
     try:
         seen = msgspec.json.decode((data / NAME).read_bytes(), type=_Seen)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -41,7 +41,7 @@ def seen_lately(data: Path, now_ms: int) -> Mapping[str, int]:
 
 
 class SeenSources:
-    """Knows sources like `inner`, and keeps which it was asked for while there are no keys."""
+    """Knows sources like `inner`, and records the requested ones while there are no keys."""
 
     def __init__(self, inner: Sources, data: Path, clock: Clock, is_open: Callable[[], bool]) -> None:
         self._inner, self._path, self._clock, self._is_open = inner, data / NAME, clock, is_open

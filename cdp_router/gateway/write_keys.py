@@ -1,4 +1,4 @@
-"""Sender of a request: the write key, from any of the places where SDKs put it, and the source it stands for."""
+"""Sender of a request: the write key, from any of the places where SDKs put it, and its source."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ACCOUNT, _PASSCODE = "x-clevertap-account-id", "x-clevertap-passcode"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A sender that is let in; its name scopes message ids and names its dead letters.
+    """An admitted sender; its name scopes message ids and names its dead letters.
 
-    `api_key` is what the sender's batches are sent to routers with, which ask for it again; `principal` has its rates;
-    `anonymous_ids` is the pattern of ids that stand for unknown people, beside those that look like it anyway.
+    `api_key` is sent with the sender's batches to routers, which check it again; `principal` has its rates;
+    `anonymous_ids` is the pattern of ids of unknown people, in addition to those that look generated.
     """
 
     name: str
@@ -38,16 +38,16 @@ class Source:
 class Sources(Protocol):
     """Knows the write keys.
 
-    While a key cannot be checked, or may be too new to be known, it must raise `problems.busy` and not say that the key
-    is unknown: clients drop what is answered with 401, and some of them end their program.
+    While a key cannot be checked, or may be too new to be known, it must raise `problems.busy` and not report the key
+    as unknown: clients drop requests answered with 401, and some of them end their program.
     """
 
     def source_of(self, key: str, secret: str) -> Source:
-        """The source of a key, and of the secret beside it where the dialect has one; Problem 401 if there is none."""
+        """The source of a key, and of its secret if the dialect has one; Problem 401 if there is none."""
 
 
 class AnySource:
-    """Takes every key for the name of a source: right only on the loopback address."""
+    """Accepts every key as the name of a source: right only on the loopback address."""
 
     def __init__(self, anonymous_ids: str = "") -> None:
         self._anonymous_ids = anonymous_ids
@@ -60,7 +60,7 @@ class AnySource:
 
 
 class KeySources:
-    """Write keys are API keys with the role ingest, from the file that routers read; any key where there is no file."""
+    """Writes keys are API keys with the role ingest, from the file that routers read; any key if there is no file."""
 
     def __init__(
         self, file: KeyFile, clock: Clock, refused: Callable[[str], None] = lambda _: None, anonymous_ids: str = ""
@@ -71,11 +71,11 @@ class KeySources:
         self._anonymous_ids = anonymous_ids
 
     def source_of(self, key: str, secret: str) -> Source:
-        """The source named like the API key, so that a key that replaces another one goes on with its messages."""
+        """The source named like the API key, so that a key that replaces another one continues its messages."""
         keys = self._file.keys()
         if keys is None:
             return self._any.source_of(key, secret)
-        # CleverTap's account is no secret; the passcode beside it is.
+        # CleverTap's account is no secret; the passcode sent with it is.
         shown = secret or key
         try:
             found = authenticate(keys, shown, self._clock.now_ms())
@@ -84,12 +84,12 @@ class KeySources:
             raise key_unknown() from error
         if Role.INGEST not in found.roles:
             self._refused(shown)
-            raise Problem(403, "role_missing", f"the key {found.id} has not got the role ingest")
+            raise Problem(403, "role_missing", f"the key {found.id} does not have the role ingest")
         return Source(found.name, shown, found.anonymous_ids or self._anonymous_ids, found.principal())
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> tuple[str, str]:
-    """(key, secret) as sent; empty where there is none."""
+    """(key, secret) as sent; empty if there is none."""
     account = headers.get(_ACCOUNT)
     if account:
         return account, headers.get(_PASSCODE, "")

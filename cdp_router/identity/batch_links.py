@@ -1,4 +1,4 @@
-"""Identifiers that the records of a batch give together: links for the partitions that these live in."""
+"""Identifiers that the records of a batch give together: links for the partitions of these identifiers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def earliest(links: Links, key: HashKey) -> Links:
 def ends(links: Links, key: HashKey) -> Links:
     """Each pair at the earliest and at the latest of its times, in order of these.
 
-    Both ends are needed: a record that was taken before may state the pair again together with a new record.
+    Both ends are needed: a record accepted before may state the pair again together with a new record.
     """
     pairs = combine(hash_strings(key, links.lower), hash_strings(key, links.upper))
     order = np.lexsort((links.times, pairs))
@@ -80,7 +80,7 @@ class LinkParts:
 
 
 def parted(links: Links, key: HashKey, partition_count: int) -> LinkParts:
-    """Links by the partitions that have to do with them."""
+    """Links by the partitions that they concern."""
     if not len(links):
         return LinkParts(links, {}, {})
     homes = (partitions_of(side, key, partition_count) for side in (links.lower, links.upper))

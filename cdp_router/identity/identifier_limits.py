@@ -1,4 +1,4 @@
-"""Limits of the number of identifiers of a kind that may belong to one person's."""
+"""Limits of the number of identifiers of a kind that may belong to one identifier."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from cdp_store.records.records import RecordBatch
 IDENTIFIERS_MAX: Final = "CDP_IDENTIFIERS_MAX"
 LINK_REFUSED: Final = "IDENTIFIER_LIMIT"  # code of a record with a link beyond a limit
 _REST: Final = "others"  # in settings: all kinds without a limit of their own
-_LIMIT_MAX: Final = (1 << 32) - 1  # as many as the contract can say
+_LIMIT_MAX: Final = (1 << 32) - 1  # the largest number of the contract
 # Browsers forget their anonymous id in a week or two: a person has had hundreds of them after some years. Of other
-# kinds nobody has a hundred: a profile with more is a machine, a shared account or a mistake.
+# kinds no person has a hundred: a profile with more is a machine, a shared account or a mistake.
 _USUAL: Final[Mapping[str, int]] = MappingProxyType({ANONYMOUS_ID: 1000, OTHERS: 100})
 
 
@@ -35,7 +35,7 @@ class IdentifierLimits:
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> IdentifierLimits:
-        """The usual limits, with those of the environment in their place: `email=5,anonymous_id=200,others=20`.
+        """The usual limits, overridden by those of the environment: `email=5,anonymous_id=200,others=20`.
 
         RequestInvalid names the part that cannot be read.
         """
@@ -57,7 +57,7 @@ class IdentifierLimits:
 def tell_refused(
     refused: Links, said: Links, batch: RecordBatch, limits: IdentifierLimits
 ) -> tuple[list[tuple[int, ingest_pb2.RecordError]], int]:
-    """Errors for the records of a batch that state a refused link, by record; the number of those left out.
+    """Errors for the records of a batch that state a refused link, by record; and the number of those left out.
 
     `said` are all links of the batch.
     """
@@ -67,7 +67,7 @@ def tell_refused(
         (lower, value), (upper, owner) = decode_identifier(said.lower[at]), decode_identifier(said.upper[at])
         problem = (
             f"{lower} {value!r} was not linked to {upper} {owner!r}, which has {limits.of_kind(lower)} of this kind "
-            f"already; the record is taken all the same. Unlink some, or raise {IDENTIFIERS_MAX}"
+            f"already; the record is accepted all the same. Unlink some, or raise {IDENTIFIERS_MAX}"
         )
         told.append((record, ingest_pb2.RecordError(code=LINK_REFUSED, message=problem)))
     return told, records.shape[0] - len(told)

@@ -28,7 +28,7 @@ class Identities:
         self._routing, self._mover = routing, Mover(routing)
 
     async def profile_of(self, identifier: Named, deadline: Deadline) -> Named:
-        """Identifier of the profile that another identifier belongs to; itself where it belongs to none."""
+        """Identifier of the profile that another identifier belongs to; the same one if it belongs to none."""
         while identifier[0] != USER_ID:
             known = await self._read(self.home(identifier), identifier, deadline)
             if not known.HasField("belongs_to"):
@@ -71,13 +71,13 @@ class Identities:
         return own, partitions | {self.home(identifier) for identifier in own | told}
 
     async def settle(self, deadline: Deadline) -> None:
-        """Have everything moved that is to move; ShardUnavailable where that cannot be."""
+        """Makes all due moves; ShardUnavailable if that is impossible."""
         await self._mover.settle_all(deadline)
 
     async def unlink(
         self, request: identity_pb2.UnlinkIdentifierRequest, deadline: Deadline
     ) -> identity_pb2.UnlinkIdentifierResponse:
-        """Unlink two identifiers for good; the profiles that have to move for that have moved when this returns."""
+        """Unlinks two identifiers for good; the necessary moves of profiles are done when this returns."""
         lower, upper = checked(request.identifier, "identifier"), checked(request.profile, "profile")
         if rank_of_kind(lower[0]) <= rank_of_kind(upper[0]):
             raise RequestInvalid(
@@ -86,7 +86,7 @@ class Identities:
         home = self.home(lower)
         links = Links.of([(encode_identifier(*lower), encode_identifier(*upper), 0, b"")], apart=True)
         response = await self._mover.change(home, links, deadline)
-        # Killed before this, the seat is kept until the two are taken apart once more.
+        # Killed before this, the seat is kept until the two are unlinked once more.
         await self._mover.change(self.home(upper), seating_of(links, self._routing.cluster.hash_key), deadline)
         await self._mover.settle_all(deadline)
         return identity_pb2.UnlinkIdentifierResponse(changed=response.done)
@@ -101,7 +101,7 @@ class Identities:
         while waiting:
             lot = sorted(waiting)[:IDENTITIES_READ_MAX]
             asked |= {*lot}
-            # A pair is kept where its lower identifier lives; the upper one does not show where that is.
+            # A pair is kept in the partition of its lower identifier, which the upper one does not reveal.
             known = await self._read_all(lot, deadline)
             partitions |= {each.partition for each in known if each.mentioned}
             bindings = [binding for each in known for binding in each.bindings]

@@ -14,7 +14,7 @@ ProfileRequest = (
 
 
 def named(request: ProfileRequest, path: str = "") -> tuple[str, str]:
-    """(kind, value) of the identifier a request gives; RequestInvalid, below `path`, where no profile can have it."""
+    """(kind, value) of the identifier in a request; RequestInvalid, below `path`, if no profile can have it."""
     kind = request.WhichOneof("identifier")
     if kind is None:
         raise RequestInvalid(f"{path}identifier", "user_id, anonymous_id or another identifier must be given")
@@ -27,7 +27,7 @@ def named(request: ProfileRequest, path: str = "") -> tuple[str, str]:
 
 
 def checked(identifier: query_pb2.Identifier, path: str) -> tuple[str, str]:
-    """(kind, value) of an identifier of any kind; RequestInvalid where there can be none like it."""
+    """(kind, value) of an identifier of any kind; RequestInvalid if it is not a possible one."""
     if not is_identifier_kind(identifier.kind):
         raise RequestInvalid(f"{path}.kind", f"{identifier.kind!r} is no name of a kind: a-z, 0-9, _")
     if not 0 < len(identifier.value.encode()) <= IDENTIFIER_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""Moves profiles to the partitions of the persons they belong to: any router may take or repeat each step.
+"""Moves of profiles to the partitions of their persons: any router may take or repeat each step.
 
 docs/design/identity.md lists the steps, and the state after a crash between any two.
 """
@@ -33,28 +33,28 @@ from cdp_store.ids import PartitionId, SequenceNumber
 from cdp_store.records.records import Strings
 
 _LOG = logging.getLogger(__name__)
-_PASSES_MAX = 64  # over partitions that profiles go on from; each identifier moves on at most once per kind above it
+_PASSES_MAX = 64  # over partitions that profiles continue from; each identifier moves at most once per kind above it
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Under which identifiers records were looked for, and the partition where there is more to do."""
+    """The identifiers under which records were searched, and the partition that has more to do."""
 
     way: tuple[bytes, ...]
     touched: set[int]
 
 
 class Mover:
-    """Carries profiles from shard to shard."""
+    """Moves profiles from shard to shard."""
 
     def __init__(self, routing: Routing) -> None:
         self._routing = routing
         self._busy = defaultdict[int, asyncio.Lock](asyncio.Lock)
 
     async def settle(self, partitions: Iterable[int], deadline: Deadline) -> None:
-        """Move profiles that wait in some partitions, and those that these moves make wait in others.
+        """Moves profiles that wait in some partitions, and those that these moves cause to wait in others.
 
-        Moves that fail, or have no time left, are logged and tried again later.
+        Moves that fail, or run out of time, are logged and tried again later.
         """
         waiting, passes = set(partitions), 0
         while waiting and passes < _PASSES_MAX and deadline.remaining():
@@ -68,23 +68,23 @@ class Mover:
                 waiting |= each
         if waiting:
             some = ", ".join(map(str, sorted(waiting)[:8]))
-            _LOG.warning("profiles of %d partitions (%s) wait for being moved: the time was over", len(waiting), some)
+            _LOG.warning("profiles of %d partitions (%s) still wait to be moved: the time is over", len(waiting), some)
 
     async def settle_all(self, deadline: Deadline) -> None:
-        """Move all profiles that wait in any partition."""
+        """Moves all profiles that wait in any partition."""
         await self.settle(self._routing.map.partitions, deadline)
 
     async def keep_settled(self) -> None:
-        """Finish moves that no request waits for, such as those of a router that died; runs until cancelled."""
+        """Finishes moves that no request waits for, such as those of a router that died; runs until cancelled."""
         while True:
             try:
                 await self.settle_all(Deadline.after(None, MOVING_SECONDS))
             except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
-                _LOG.warning("profiles wait for being moved: %s", error)
+                _LOG.warning("profiles still wait to be moved: %s", error)
             await asyncio.sleep(MOVING_SECONDS)
 
     async def _advance(self, partition: int, deadline: Deadline) -> set[int]:
-        """Take all steps that are due for a partition; returns the partitions where more may be due now."""
+        """Takes all steps that are due for a partition; returns the partitions that may have more due now."""
         async with self._busy[partition]:
             state = await self.change(partition, None, deadline)
             touched = await self._finish(partition, state.open, deadline)
@@ -109,7 +109,7 @@ class Mover:
         return touched
 
     async def _arrived(self, partition: int, transfer: pb.OpenTransfer, deadline: Deadline) -> bool:
-        """Send a transfer piece by piece; True if all of it has arrived then."""
+        """Sends a transfer piece by piece; True if all of it has arrived then."""
         response = await self._encoded_change(transfer.to, transfer.arrival, b"", deadline)
         for piece in range(1, transfer.pieces):
             state = await self._encoded_change(partition, b"", b"", deadline, piece)
@@ -119,9 +119,9 @@ class Mover:
         return response.arrived
 
     async def _recall(self, wanted: pb.IdentifierPair, deadline: Deadline) -> set[int]:
-        """Have records leave the profile they are in, even if that has moved; or record that all are home.
+        """Makes records leave the profile they are in, even if that has moved; or records that all are home.
 
-        All are home where two looks find nothing on the same way. One look is not enough: records may come back to a
+        All are home if two searches along the same path find nothing. One is not enough: records may return to a
         partition that it has passed.
         """
         looks = [await self._look(wanted, deadline)]
@@ -134,7 +134,7 @@ class Mover:
         return {home} if response.done else set()
 
     async def _look(self, wanted: pb.IdentifierPair, deadline: Deadline) -> _Look:
-        """Follow the way of the records to the first partition that holds some or sends some on."""
+        """Follows the path of the records to the first partition that holds some or sends some on."""
         change = encode_identity_change(Recall(wanted.identifier, wanted.belongs_to))
         way, at = list[bytes](), wanted.belongs_to
         while at and at not in way:
@@ -149,7 +149,7 @@ class Mover:
     async def change(
         self, partition: int, change: IdentityChange | None, deadline: Deadline
     ) -> pb.ChangeIdentityResponse:
-        """Have a partition apply a change of identifiers; with None it only reports the moves that are left."""
+        """Makes a partition apply a change of identifiers; with None it only reports the remaining moves."""
         encoded = b"" if change is None else encode_identity_change(change)
         return await self._encoded_change(partition, encoded, b"", deadline)
 

@@ -1,8 +1,8 @@
-"""Batches on their way to the shards: those that arrive while others are under way go together with the next.
+"""Batches on their way to the shards: those that arrive while others are under way leave together with the next.
 
-A shard's work costs by the piece, and a batch of a hundred records is a handful for each partition. Batches of many
-callers that go together form pieces of a useful size. Each caller gets the results of its own records only, and waits
-only for the shards that these concern.
+A shard's work has a cost per piece, and a batch of a hundred records is a handful for each partition. Batches of many
+callers together form pieces of a useful size. Each caller gets the results of its own records only, and waits only for
+the shards that these concern.
 
 Links take two steps (docs/design/identity.md). With the records, the partition of the lower identifier is asked which
 links are new, and the partition of the upper one reserves a seat. Then the new links, if any, go with the next flight.
@@ -55,7 +55,7 @@ Delivered = Answers[shard_pb2.DeliverResponse]
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A load under way: by partition, the call that brings it there."""
+    """A load under way: the call that delivers it, by partition."""
 
     load: Load
     calls: Mapping[int, asyncio.Task[Delivered]]
@@ -72,7 +72,7 @@ class _Passenger:
 
 
 class Flights:
-    """Brings batches to their shards, those that may be joined a few flights at a time."""
+    """Delivers batches to their shards; those that may be joined share a few flights at a time."""
 
     def __init__(self, routing: Routing, threads: Executor | None, limits: IdentifierLimits) -> None:
         self._routing, self._threads, self._limits = routing, threads, limits
@@ -82,7 +82,7 @@ class Flights:
         self._tasks = set[asyncio.Task[object]]()  # asyncio holds tasks weakly: these would be collected
 
     async def take(self, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
-        """Make a batch and its links durable on all shards that they concern.
+        """Makes a batch and its links durable on all shards that they concern.
 
         Raises an error that names the shards without an acknowledgement.
         """
@@ -94,13 +94,13 @@ class Flights:
         return await self._linked(taken, deadline)
 
     async def _linked(self, taken: Taken, deadline: Deadline) -> Taken:
-        """Log the new links, those whose upper identifier was erased only if their seats are there still."""
+        """Logs the new links; if their upper identifier was erased, only if their seats still exist."""
         new, seated_at = taken.new_links, dict[int, int]()
         while len(new):
             said = Said(_NO_RECORDS, new_links=new, asked_at=taken.asked_at, seated_at=seated_at)
             logged = await self._travelled(said, deadline)
             taken = replace(taken, positions={**taken.positions, **logged.positions})
-            # Taken before the look: an erasure after the look has a later position.
+            # Noted before the check: an erasure after the check has a later position.
             new, seated_at = logged.doubted, {number: max(1, at) for number, at in logged.asked_at.items()}
             if len(new):
                 seats = Said(_NO_RECORDS, new, is_exact=True, is_again=True, asked_at=taken.taken_at)
@@ -108,7 +108,7 @@ class Flights:
         return taken
 
     async def _decided(self, taken: Taken, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
-        """Take the undecided records with all of their links, so that seats come before them in the log."""
+        """Delivers the undecided records with all of their links, so that seats precede them in the log."""
         others = np.ones(len(batch), np.bool_)
         others[taken.undecided] = False
         work = asyncio.get_running_loop().run_in_executor
@@ -117,7 +117,7 @@ class Flights:
         return taken.completed(later, self._routing.cluster.hash_key)
 
     async def _seated(self, taken: Taken, deadline: Deadline) -> Taken:
-        """Ask for seats for links of records that were taken without; message ids would make these count as repeats."""
+        """Requests seats for links of records accepted without; with message ids these would count as repeats."""
         late = taken.unseated
         seats = replace(late, message_ids=Strings.of([b""] * len(late)))
         # Alone: in a part of others that stays undecided no seat would be logged.
@@ -180,21 +180,21 @@ class Flights:
         return found
 
     async def _move(self, answers: Iterable[shard_pb2.DeliverResponse], deadline: Deadline) -> None:
-        """Have profiles move before the batch that links them is acked. The batch itself is durable already."""
+        """Waits for profiles to move before the batch that links them is acked. The batch itself is durable already."""
         if due := {number for answer in answers for number in answer.due}:
             try:
                 # Bound the wait: one hung shard must not delay every batch that links identifiers.
                 seconds = min(deadline.remaining(), MOVING_SECONDS)
                 await self._mover.settle(due, Deadline.after(seconds, MOVING_SECONDS))
             except (RouterError, grpc.aio.AioRpcError) as error:
-                _LOG.warning("profiles wait for being moved: %s", error)
+                _LOG.warning("profiles still wait to be moved: %s", error)
 
     async def _arrived(self, flight: _Flight, number: int, deadline: Deadline) -> Taken:
         """Result of one batch of a flight; waits for the shards that it concerns."""
         concerned = flight.load.concerned(number)
         calls = dict.fromkeys(flight.calls[partition] for partition in sorted(concerned))
         if calls:
-            # The calls end by the flight's deadline, and say which shard was late.
+            # The calls end by the flight's deadline, and name the late shard.
             is_last = deadline.at >= flight.deadline.at
             _, late = await asyncio.wait(calls, timeout=None if is_last else deadline.remaining())
             if late:
@@ -216,7 +216,7 @@ class Flights:
         return await work(self._threads, flight.load.taken, number, own)
 
     async def _make_room_after(self, boarding: asyncio.Task[_Flight]) -> None:
-        """Let the next flight go when one has ended or takes long: a hung shard delays its own callers only."""
+        """Lets the next flight start when one has ended or takes long: a hung shard delays its own callers only."""
         try:
             await asyncio.wait([boarding])
             if boarding.exception() is None and (calls := set(boarding.result().calls.values())):
@@ -231,7 +231,7 @@ class Flights:
 
 
 def _group(waiting: list[_Passenger]) -> list[_Passenger]:
-    """As many as may go together, the first at least; they wait no more."""
+    """As many as may travel together, at least the first; they are removed from `waiting`."""
     count, records, size, names, keys = 0, 0, 0, 0, 0
     for each in waiting:
         batch = each.said.batch

@@ -1,4 +1,4 @@
-"""A batch's way through the router: read, held against the schema, brought to the shards, its result put together."""
+"""A batch's path through the router: read, checked against the schema, delivered to the shards, its result combined."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cdp_store.shard.admission import told_by_ids
 
 
 class Ingest:
-    """Takes batches from any number of callers at once."""
+    """Ingests batches from any number of callers at once."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Ingest:
     async def take(
         self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None = None
     ) -> ingest_pb2.BatchResult:
-        """Make a batch durable on all shards it concerns; `admit` may refuse it once its records are counted.
+        """Makes a batch durable on all shards it concerns; `admit` may refuse it once its records are counted.
 
         Raises ShardUnavailable when a shard did not acknowledge. The batch may then be sent again: sending the same
         record again has no effect.
@@ -85,15 +85,15 @@ class Ingest:
         return result
 
     async def _read(self, batch: ingest_pb2.Batch, size: int, rules: Rules, deadline: Deadline) -> Passed:
-        """Read the columns of a batch of `size` bytes in a thread, step by step, until the deadline passes.
+        """Reads the columns of a batch of `size` bytes in a thread, step by step, until the deadline passes.
 
-        A small batch is read in one go: changing threads would cost more than a step.
+        A small batch is read in one step: changing threads would cost more.
         """
         loop, steps = asyncio.get_running_loop(), self._steps(batch, size, rules)
         read = _read_all if size <= READ_AT_ONCE_BYTES else next
         while (passed := await loop.run_in_executor(self._threads, read, steps)) is None:
             if not deadline.remaining():
-                raise DeadlineMissed("the deadline passed while the batch was read; nothing of it was taken")
+                raise DeadlineMissed("the deadline passed while the batch was read; nothing of it was accepted")
         return passed
 
     def _steps(self, batch: ingest_pb2.Batch, size: int, rules: Rules) -> Iterator[Passed | None]:

@@ -1,9 +1,9 @@
 """Operations under an identifier of another profile: forwarded to the partition that holds the values.
 
-The partition of the identifier refuses them. It refuses them again when a batch is repeated, as long as it has not
-taken the message. The partition of the profile takes them under the profile's own identifier. It remembers the message
-under the identifier that the operation came with, so that each operation is done once: records that are sent again
-after a crash, and equal ids of the profile's own records, change nothing.
+The partition of the identifier refuses them. It refuses them again when a batch is repeated, until it knows the
+message. The partition of the profile applies them under the profile's own identifier. It remembers the message under
+the operation's original identifier, so that each operation is applied once: records that are sent again after a crash,
+and equal ids of the profile's own records, change nothing.
 
 Before the batch is acked, the identifier's partition learns the message too. It stays known when the identifier later
 belongs to another profile, or to none. A record without a message id could not be recognised; it stays refused.
@@ -35,7 +35,7 @@ from cdp_store.partition.dedupe import hash_records
 from cdp_store.partition.refusals import OPERATION_ELSEWHERE
 from cdp_store.records.records import RecordBatch, Strings
 
-_TRIES: Final = 3  # the profile may come to belong to another one meanwhile
+_TRIES: Final = 3  # the profile may be linked to another one meanwhile
 
 
 async def send_on(
@@ -45,7 +45,7 @@ async def send_on(
     routing: Routing,
     deadline: Deadline,
 ) -> None:
-    """Send records that were refused for being elsewhere to their partition, and put the outcome into the result."""
+    """Sends refused records on to the partition that has their values, and puts the outcome into the result."""
     for _ in range(_TRIES):
         refused = [error.index for error in result.errors if error.code == OPERATION_ELSEWHERE]
         if not refused:
@@ -67,7 +67,7 @@ async def send_on(
 
 
 async def take_elsewhere(batch: RecordBatch, flights: Flights, routing: Routing, deadline: Deadline) -> Taken:
-    """Take operations with message ids under the profiles that their identifiers belong to, each once."""
+    """Applies operations with message ids under the profiles that their identifiers belong to, each once."""
     own = await _under_profiles(batch, routing, deadline)
     taken = await flights.take(own, NO_LINKS, deadline)
     await _tell_homes(own, taken, routing, deadline)
@@ -75,7 +75,7 @@ async def take_elsewhere(batch: RecordBatch, flights: Flights, routing: Routing,
 
 
 async def _tell_homes(own: RecordBatch, taken: Taken, routing: Routing, deadline: Deadline) -> None:
-    """Make durable, where the identifiers live that operations came under, that these were done elsewhere."""
+    """Records durably, in the home partitions of the operations' identifiers, that they were applied elsewhere."""
     cluster, mover = routing.cluster, Mover(routing)
     homes, done_at = (
         partitions_of(table, cluster.hash_key, cluster.partitions)[numbers]
@@ -90,7 +90,7 @@ async def _tell_homes(own: RecordBatch, taken: Taken, routing: Routing, deadline
 
 
 def _note_positions(result: ingest_pb2.BatchResult, positions: Mapping[int, int]) -> None:
-    """Give each partition's position once in the result, the later one."""
+    """Sets each partition's position once in the result, the later one."""
     known = {each.partition: each.sequence for each in result.positions}
     for partition, sequence in positions.items():
         known[partition] = max(sequence, known.get(partition, 0))

@@ -39,7 +39,7 @@ class Said:
 
     @property
     def may_share(self) -> bool:
-        """True if every record has an id: then no record is taken twice, in any company.
+        """True if every record has an id: then no record is applied twice, in any company.
 
         An exact batch goes alone: next to batches with links left out, its records might be undecided again.
         """
@@ -71,8 +71,8 @@ class Taken:
     doubted: Links
 
     def completed(self, later: Taken, key: HashKey) -> Taken:
-        """These results with those of the undecided records, after their links were asked for again."""
-        assert not len(later.undecided), "all their links were told"
+        """These results with those of the undecided records, after all their links were sent."""
+        assert not len(later.undecided), "all their links were sent"
         records = self.undecided.tolist()
         return Taken(
             self.accepted + later.accepted,
@@ -156,7 +156,7 @@ class Load:
         return {*self.parts, *asked.at_lower, *asked.at_upper, *logged.at_lower}
 
     def message(self, partition: int, epoch: int) -> shard_pb2.PartitionBatch:
-        """Message to a partition: records and links to log, links it is asked about, links that need seats there."""
+        """Message to a partition: records and links to log, links to check, links that need seats there."""
         part, links, new_links = self.parts.get(partition), self.links, self.new_links
         asked_at, seated_at = [each.asked_at for each in self.said], [each.seated_at for each in self.said]
         return shard_pb2.PartitionBatch(
@@ -204,14 +204,14 @@ class Load:
         return Taken(accepted, duplicates, positions, errors, *links, records, asked_at, taken_at, doubted)
 
     def _doubted(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> Links:
-        """A sender's new links that were not logged, as their seats must be looked for."""
+        """A sender's new links that were not logged, because their seats must be checked."""
         parts, (first, stop) = self.new_links.parts, self.new_links.starts[number : number + 2]
         told = [parts.at_lower[each.partition][list(each.doubted)] for each in outcomes if each.doubted]
         doubted = np.concatenate([_NO_RECORDS, *told])
         return parts.links.take(doubted[(doubted >= first) & (doubted < stop)]) if doubted.size else NO_LINKS
 
     def _answered(self, number: int, outcomes: Sequence[shard_pb2.PartitionOutcome]) -> tuple[Links, Links, Links]:
-        """A sender's new links: those with seats, those without, and those for which none was asked yet.
+        """A sender's new links: those with seats, those without, and those for which none was requested yet.
 
         Each pair occurs once.
         """
@@ -232,7 +232,7 @@ class Load:
                 if at is not None and numbers:
                     flags[at[list(numbers)]] = True
             if outcome.undecided and at_upper is not None:
-                undecided[at_upper] = True  # nothing was logged, seats neither: they are asked for with the records
+                undecided[at_upper] = True  # nothing was logged, not even seats: they are requested with the records
         news &= ~undecided
         chosen = (news & ~seatless & ~void & ~unseated, news & seatless, news & unseated & ~forgotten)
         new, refused, late = (self._earliest(own[each[own]]) for each in chosen)
@@ -243,9 +243,9 @@ class Load:
 
 
 def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
-    """Load of several senders' batches, encoded for the shards.
+    """One load of several senders' batches, encoded for the shards.
 
-    Only a batch that goes alone keeps its batch id. Of several batches, every record must have an id.
+    Only a batch that travels alone keeps its batch id. Of several batches, every record must have an id.
     """
     batches = [each.batch for each in said]
     whole = batches[0] if len(batches) == 1 else replace(join_batches(batches), batch_id=b"")
@@ -259,7 +259,7 @@ def load(said: Sequence[Said], cluster: ClusterFile) -> Load:
 
 
 def _known(outcome: shard_pb2.PartitionOutcome, part: _Part, own: range) -> int:
-    """Number of a batch's records that a partition had taken before."""
+    """Number of a batch's records that a partition had accepted before."""
     if outcome.duplicates == len(part.records):
         return len(own)
     return sum(record in own for record in outcome.duplicate_records)

@@ -1,4 +1,4 @@
-"""Records that broke a rule: into the quarantine of the partitions their profiles live in, and out of it again."""
+"""Records that broke a rule: into the quarantine of their profiles' partitions, and out of it again."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings
 
 QUARANTINED: Final = "SCHEMA_QUARANTINED"
 FULL: Final = "QUARANTINE_FULL"
-_BATCH_PREFIX: Final = b"quarantine:"  # what is kept apart of a batch has an id of its own: it is remembered too
+_BATCH_PREFIX: Final = b"quarantine:"  # the quarantined part of a batch has an id of its own, which is remembered too
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Records that came together, where they are kept."""
+    """Records that came together, and their place."""
 
     partition: int
     sequence: SequenceNumber
@@ -55,12 +55,12 @@ class Entry:
 async def keep_apart(
     apart: Apart, routing: Routing, threads: Executor, deadline: Deadline, result: ingest_pb2.BatchResult
 ) -> None:
-    """Keep records durably, and report the first ones in the result of their batch, with those of other records.
+    """Keeps records durably, and reports the first ones in the result of their batch, next to those of others.
 
     The work on each record is done off the event loop.
     """
     loop = asyncio.get_running_loop()
-    # A batch of which anything is new was not taken before as a whole.
+    # A batch with anything new was not accepted before as a whole.
     sent_before = b"" if result.accepted else apart.batch.batch_id
     for partition, records, own in await loop.run_in_executor(threads, _parts, apart, routing.cluster):
         told = await _change(own, partition, routing, deadline, sent_before)
@@ -68,7 +68,7 @@ async def keep_apart(
 
 
 def _parts(apart: Apart, cluster: ClusterFile) -> list[tuple[int, I64, Quarantined]]:
-    """By partition which records it keeps."""
+    """The records that each partition keeps."""
     homes = partitions_of(apart.links.upper, cluster.hash_key, cluster.partitions)
     parts = split(_with_message_ids(apart), cluster.hash_key, cluster.partitions)
     return [
@@ -84,7 +84,7 @@ def _parts(apart: Apart, cluster: ClusterFile) -> list[tuple[int, I64, Quarantin
 
 
 def _tell(apart: Apart, records: I64, told: shard_pb2.ChangeQuarantineResponse, result: ingest_pb2.BatchResult) -> None:
-    """Add the outcome of records of one partition; beyond the first of the batch they are only counted."""
+    """Adds the outcome of records of one partition; beyond the first of the batch they are only counted."""
     new: I64 = np.delete(records, np.array(told.taken, np.int64))
     result.duplicates += len(told.taken)
     first = new[new < ERRORS_TOLD_MAX]
@@ -98,7 +98,7 @@ def _tell(apart: Apart, records: I64, told: shard_pb2.ChangeQuarantineResponse, 
     else:
         result.errors_omitted += new.shape[0] - first.shape[0]
         for index, reason in said:
-            problem = f"{reason}; and the quarantine is full: redrive or drop what is there"
+            problem = f"{reason}; and the quarantine is full: redrive or drop its records"
             result.errors.add(index=index, code=FULL, message=problem)
         result.errors.sort(key=lambda error: error.index)
 
@@ -113,8 +113,8 @@ class Quarantine:
     async def page(
         self, start: tuple[int, int, int], count: int, deadline: Deadline
     ) -> tuple[list[tuple[Entry, int]], tuple[int, int, int] | None]:
-        """Some records, as an entry and a place in it, from (partition, position, number) on; where the next page
-        begins."""
+        """Some records, as an entry and a place in it, from (partition, position, number) on; and the start of the next
+        page."""
         found = list[tuple[Entry, int]]()
         async for entry in self._entries(deadline, start[0], start[1]):
             for at, number in enumerate(entry.records.numbers.tolist()):
@@ -132,9 +132,9 @@ class Quarantine:
         return sum(each.total for each in reads)
 
     async def redrive(self, event: str | None, deadline: Deadline) -> schema_pb2.RedriveQuarantinedResponse:
-        """Take records that break no rule any more.
+        """Accepts records that no longer break a rule.
 
-        Each is released only after it was taken; its message id ensures that it is taken once.
+        Each is released only after it was accepted; its message id ensures that it is accepted once.
         """
         rules, told = await self._gate.newest(deadline), schema_pb2.RedriveQuarantinedResponse()
         async for entry in self._entries(deadline):
@@ -146,7 +146,7 @@ class Quarantine:
         return told
 
     async def drop(self, event: str | None, deadline: Deadline) -> int:
-        """Throw records away; returns their number."""
+        """Deletes records; returns their number."""
         dropped = 0
         async for entry in self._entries(deadline):
             wanted = _of_event(entry.records.batch, event)
@@ -159,7 +159,7 @@ class Quarantine:
         self, entry: Entry, passing: Bools, deadline: Deadline, told: schema_pb2.RedriveQuarantinedResponse
     ) -> None:
         records = entry.records.take(passing)
-        # Only message ids identify taken records: rules may pass others of the batch next time.
+        # Only message ids identify accepted records: rules may pass others of the batch next time.
         batch = replace(records.batch, batch_id=b"")
         links = without_records(entry.records.links, entry.records.batch, ~passing)
         taken = await self._flights.take(batch, links, deadline)
@@ -208,7 +208,7 @@ async def _change(
 
 
 def _with_message_ids(apart: Apart) -> RecordBatch:
-    """The records, each with an id; one that came without gets the same id whenever its batch is sent again."""
+    """The records, each with an id; one without gets the same id whenever its batch is sent again."""
     batch = apart.batch
     known = hashlib.blake2b(batch.batch_id, digest_size=12).hexdigest()
     places = enumerate(apart.positions.tolist())

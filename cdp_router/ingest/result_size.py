@@ -10,7 +10,7 @@ from cdp_router.limits import ERRORS_TOLD_BYTES, ERRORS_TOLD_MAX
 
 
 def shorten(result: ingest_pb2.BatchResult) -> None:
-    """Leave the first errors and warnings, which are in order, and count the others; cut the messages of very many."""
+    """Keeps the first errors and warnings, which are in order, and counts the others; shortens the messages of many."""
     result.errors_omitted += _shortened(result.errors)
     result.warnings_omitted += _shortened(result.warnings)
 

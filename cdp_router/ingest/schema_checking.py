@@ -21,8 +21,8 @@ _REASONS_TOLD_MAX: Final = 16
 class Violations:
     """Rules that each record of a batch breaks, with the mode of the rule; a count for each rule.
 
-    Records that break the same rules share one text, which is built when it is asked for: a batch of some kilobytes
-    may break hundreds of rules in thousands of ways.
+    Records that break the same rules share one text, which is built on demand: a batch of some kilobytes may break
+    hundreds of rules in thousands of ways.
     """
 
     def __init__(self, count: int) -> None:
@@ -52,7 +52,7 @@ class Violations:
         return [texts[number] for number in said.tolist()]
 
     def note(self, rule: Rule, mode: Mode, records: I64, reason: str) -> None:
-        """Note distinct records that break a rule; those of mode ALLOW are only counted."""
+        """Adds distinct records that break a rule; those of mode ALLOW are only counted."""
         if not records.size:
             return
         self.counts[rule, mode] += int(records.size)

@@ -46,7 +46,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Records of a batch that may be taken, and the violations reported to its sender."""
+    """Records of a batch that may be accepted, and the violations reported to its sender."""
 
     columnarised: Columnarised
     warnings: list[ingest_pb2.RecordError] = field(default_factory=list)
@@ -68,32 +68,32 @@ class SchemaGate:
         return self._document.known if self._is_known else await self.newest(deadline)
 
     async def newest(self, deadline: Deadline) -> Rules:
-        """The cluster's present rules."""
+        """The cluster's current rules."""
         rules = await self._document.newest(deadline)
         self._is_known = True
         return rules
 
     async def set(self, message: schema_pb2.SchemaRules, deadline: Deadline) -> Rules:
-        """Replace all rules; RequestInvalid for rules without a meaning."""
+        """Replaces all rules; RequestInvalid for rules without a meaning."""
         rules = Rules.of(message)
         await self._document.change(lambda known: (None, known if known.message == message else rules), deadline)
         return await self.newest(deadline)
 
     async def keep_known(self) -> None:
-        """Look for newer rules at regular times; runs until cancelled."""
+        """Reads newer rules at regular times; runs until cancelled."""
         was_read = True
         while True:
             try:
                 await self.newest(Deadline.after(None, SCHEMA_LOOK_SECONDS))
                 was_read = True
             except (RouterError, StoreError, grpc.aio.AioRpcError) as error:
-                if was_read:  # else it has been said
-                    _LOG.warning("the rules of the schema cannot be read; the last ones known hold: %s", error)
+                if was_read:  # otherwise it was logged already
+                    _LOG.warning("the rules of the schema cannot be read; the last known ones stay in force: %s", error)
                 was_read = False
             await asyncio.sleep(SCHEMA_LOOK_SECONDS)
 
     def check(self, columnarised: Columnarised, rules: Rules) -> Passed:
-        """Take out records that rules refuse, with their links; counts all violations."""
+        """Removes records that rules refuse, with their links; counts all violations."""
         found = check(columnarised.batch, rules)
         if not found.counts:
             return Passed(columnarised)

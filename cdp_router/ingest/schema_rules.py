@@ -1,4 +1,4 @@
-"""Rules that records are checked by, compiled from the contract's form to one that columns are compared with."""
+"""Rules for checking records, compiled from the contract's form into one that columns are compared with."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Rules:
 
     @staticmethod
     def of(message: schema_pb2.SchemaRules) -> Rules:
-        """The rules in a message; RequestInvalid names the part that makes no sense."""
+        """The rules in a message; RequestInvalid names the part without a meaning."""
         if len(message.rules) > SCHEMA_RULES_MAX:
             raise RequestInvalid("rules.rules", f"{len(message.rules)} of them; at most {SCHEMA_RULES_MAX}")
         checks = dict[str, RecordCheck]()

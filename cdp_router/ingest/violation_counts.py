@@ -18,6 +18,6 @@ class Mode(enum.IntEnum):
     REJECT = schema_pb2.VIOLATION_MODE_REJECT
 
 
-Rule = tuple[str, str, str]  # event ("": attributes), property ("": the record), what is wrong
-ANY_NAME: Final = "*"  # of names that stand in no rule: senders choose them, so counts by name would grow without end
+Rule = tuple[str, str, str]  # event ("": attributes), property ("": the record), the violation
+ANY_NAME: Final = "*"  # names without a rule: senders choose them, so counts by name would grow without end
 Counts = Counter[tuple[Rule, Mode]]

@@ -27,10 +27,10 @@ class AccessLog:
         self._every = every
 
     def began(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """Nothing to tell before the end."""
+        """Does nothing: a call is logged at its end."""
 
     def ended(self, call: Call, seconds: float) -> None:
-        """Tell of a call that has ended."""
+        """Logs a call that has ended."""
         is_fault = call.code in _OWN_FAULTS
         if not (is_fault or self._every):
             return

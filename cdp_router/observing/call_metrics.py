@@ -13,7 +13,7 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class CallMetrics:
-    """An observer of calls; what it keeps per method is looked up once."""
+    """An observer of calls; its counters of a method are looked up once."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("service", "method")
@@ -26,13 +26,13 @@ class CallMetrics:
         self._retried = Counter("cdp_rpc_retries", "Calls that were second or later attempts.", registry=registry)
 
     def began(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """A call came in."""
+        """Counts a call that came in."""
         self._running.inc()
         if call.previous_attempts:
             self._retried.inc()
 
     def ended(self, call: Call, seconds: float) -> None:
-        """A call has ended."""
+        """Counts a call that has ended."""
         self._running.dec()
         key = (call.service, call.method, call.code)
         if (children := self._children.get(key)) is None:

@@ -21,14 +21,14 @@ _SYNC_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Files of a shard, as of now."""
+    """Sizes and ages of a shard's files at this moment."""
 
     log_bytes: int
     newest: Manifest | None
 
 
 class KeptMetrics(Collector):
-    """A collector of what is kept, read when somebody looks."""
+    """A collector of the sizes and ages of files, read on request."""
 
     def __init__(self, read: Callable[[], Kept], clock: Clock) -> None:
         self._read, self._clock = read, clock
@@ -38,7 +38,7 @@ class KeptMetrics(Collector):
         return self._families()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The families as of now; those of the snapshot are empty while there is none."""
+        """The families with current values; those of the snapshot are empty while there is none."""
         log, age, size, number = families = self._families()
         kept = self._read()
         log.add_metric([], kept.log_bytes)
@@ -59,7 +59,7 @@ class KeptMetrics(Collector):
 
 
 class MeasuredFiles:
-    """Files of the operating system; what is written to the log, and how long its syncs take, is counted."""
+    """Files of the operating system; counts the bytes written to the log and measures its syncs."""
 
     def __init__(self, registry: CollectorRegistry | None = None, files: Files | None = None) -> None:
         given = registry or CollectorRegistry()

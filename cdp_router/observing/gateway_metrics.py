@@ -1,4 +1,4 @@
-"""Counts of what a gateway did: requests answered, records taken or kept aside."""
+"""Counts of a gateway: requests answered, records accepted or kept aside."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ class GatewayMetrics:
             registry=given,
             buckets=SECONDS,
         )
-        self._bytes = Counter("cdp_gateway_body_bytes", "Bytes of bodies, as they came.", registry=given)
+        self._bytes = Counter("cdp_gateway_body_bytes", "Bytes of bodies, as received.", registry=given)
         self._records = Counter(
-            "cdp_gateway_records", "Records by dialect and what became of them.", ("dialect", "outcome"), registry=given
+            "cdp_gateway_records", "Records by dialect and outcome.", ("dialect", "outcome"), registry=given
         )
         self.failed = BackgroundMetrics(given).failed
         self._links_refused = Counter(
-            "cdp_gateway_links_refused", "Links between ids that were asked for and not made.", registry=given
+            "cdp_gateway_links_refused", "Links between ids that were requested and not made.", registry=given
         )
         self._letters_lost = Counter(
             "cdp_gateway_letters_lost", "Records that were refused and found no room as dead letters.", registry=given
         )
         self._warnings = Counter(
             "cdp_gateway_warnings",
-            "Warnings of the cluster on records that it took, by code.",
+            "Warnings of the cluster on accepted records, by code.",
             ("code",),
             registry=given,
         )
         self._unserved = Counter(
-            "cdp_gateway_unserved", "Calls of paths that do not exist, by whose they are.", ("vendor",), registry=given
+            "cdp_gateway_unserved", "Calls of paths that do not exist, by vendor.", ("vendor",), registry=given
         )
 
     def took(self, dialect: str, size: int, taken: int, dead: int, unwanted: int) -> None:
-        """A request of so many bytes; `unwanted` records asked to be kept nowhere."""
+        """Counts a request of so many bytes; `unwanted` records asked to be kept nowhere."""
         self._bytes.inc(size)
         for outcome, count in (("taken", taken), ("dead_letter", dead), ("unwanted", unwanted)):
             self._records.labels(dialect, outcome).inc(count)
 
     def unserved(self, vendor: str) -> None:
-        """A path that does not exist was called; `vendor` is one of a list, or unknown."""
+        """Counts a call of a path that does not exist; `vendor` is one of a list, or unknown."""
         self._unserved.labels(vendor).inc()
 
     def refused_links(self, count: int) -> None:
-        """Links between ids that were asked for and not made."""
+        """Counts links between ids that were requested and not made."""
         self._links_refused.inc(count)
 
     def lost_letters(self, count: int) -> None:
-        """Records were refused after others of their requests were taken, and could not be kept."""
+        """Counts records that were refused after others of their requests were accepted, and could not be kept."""
         self._letters_lost.inc(count)
 
     def warned(self, code: str, count: int) -> None:
-        """The cluster warned so often of records that it took."""
+        """Counts warnings of the cluster on records that it accepted."""
         self._warnings.labels(code).inc(count)
 
     def warnings_omitted(self, count: int) -> None:
-        """The cluster counted so many more warnings than it reported: their codes are not known."""
+        """Counts warnings that the cluster did not report one by one: their codes are not known."""
         self.warned("MORE", count)
 
     def answered(self, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Counts a request that was answered."""
         self._requests.labels(str(status)).inc()
         self._seconds.observe(seconds)
 
@@ -87,7 +87,7 @@ class MeasuredApp:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, and note the status and how long its first byte took."""
+        """Serves, and notes the status and the time to the first byte."""
         begun = time.perf_counter()
 
         async def send_noted(message: Message) -> None:
@@ -99,7 +99,7 @@ class MeasuredApp:
 
 
 def serve_metrics(registry: CollectorRegistry, address: tuple[str, int] | None) -> Callable[[], None]:
-    """Serve metrics at (host, port), if anywhere, until what is returned is called; OSError where that cannot be."""
+    """Serves metrics at (host, port), if anywhere, until the returned function is called; OSError if impossible."""
     if address is None:
         return lambda: None
     host, port = address

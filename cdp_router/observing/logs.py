@@ -17,7 +17,7 @@ _TEXT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class JsonLines(logging.Formatter):
-    """A record as one JSON object: time, level, logger, message, request_id, and what was given as `extra`."""
+    """A record as one JSON object: time, level, logger, message, request_id, and fields given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -36,7 +36,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """A record as text, followed by what was given as `extra`."""
+    """A record as text, followed by fields given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
@@ -46,7 +46,7 @@ class TextLines(logging.Formatter):
 
 
 def start_logging() -> None:
-    """Send the logs of this process to standard error."""
+    """Sends the logs of this process to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(TextLines(_TEXT) if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""All that one process tells about itself, put together by its settings."""
+"""All reports of one process about itself, built by its settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Observing:
-    """Observers for the chain, and what services tell directly."""
+    """Observers for the chain, and the metrics that services update directly."""
 
     def __init__(self, role: str, settings: Settings, metrics: tuple[str, int] | None) -> None:
         self._registry, self._address = CollectorRegistry(), metrics
@@ -41,15 +41,15 @@ class Observing:
         self.queries = AnsweredQueries(QueryMetrics(self._registry), settings.slow_query_ms)
         self._traces = _traces(role) if settings.traces else None
         observers: tuple[Observer, ...] = (CallMetrics(self._registry), AccessLog(every=settings.access_log))
-        # Spans come last: what goes before must not depend on an exporter.
+        # Spans come last: the others must not depend on an exporter.
         self.observers = observers if self._traces is None else (*observers, self._traces)
 
     def watch_partitions(self, read: Callable[[], Iterable[PartitionStatus]]) -> None:
-        """Have the sizes of partitions among the metrics."""
+        """Adds the sizes of partitions to the metrics."""
         self._registry.register(PartitionMetrics(read))
 
     def watch_files(self, read: Callable[[], Kept], clock: Clock) -> None:
-        """Have what a shard keeps in files among the metrics."""
+        """Adds the sizes and ages of a shard's files to the metrics."""
         self._registry.register(KeptMetrics(read, clock))
 
     def files(self) -> Files:
@@ -57,7 +57,7 @@ class Observing:
         return MeasuredFiles(self._registry)
 
     def start(self) -> None:
-        """Serve the metrics, if they are wanted; OSError where the port is taken."""
+        """Serves the metrics, if they are wanted; OSError if the port is in use."""
         if self._address is None:
             return
         host, port = self._address
@@ -74,7 +74,7 @@ class Observing:
         self._stop_serving = stop
 
     def close(self) -> None:
-        """Stop serving metrics and send the spans that wait."""
+        """Stops serving metrics and sends the spans that wait."""
         self._stop_serving()
         if self._traces is not None:
             self._traces.close()

@@ -1,4 +1,4 @@
-"""Sizes of a shard's partitions, read when somebody looks."""
+"""Sizes of a shard's partitions, read on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PartitionMetrics(Collector):
         return self._families()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The families with the sizes of now."""
+        """The families with current sizes."""
         profiles, events, unsealed, sequence, memory = families = self._families()
         for status in self._read():
             partition = str(status.partition)

@@ -1,4 +1,4 @@
-"""Settings of what a process reports, by environment variables, which children of `cdp up` inherit."""
+"""Settings of a process's reports, by environment variables, which children of `cdp up` inherit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`metrics` is where the router serves them; shard k uses the port k + 1 higher, and 0 takes any free one."""
+    """`metrics` is the address of the router's; shard k uses the port k + 1 higher, and 0 takes any free one."""
 
     metrics: tuple[str, int] | None = None
     access_log: bool = False
@@ -28,7 +28,7 @@ class Settings:
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings of an environment; RequestInvalid names the variable that makes no sense."""
+        """The settings of an environment; RequestInvalid names the variable without a meaning."""
         return Settings(
             _address(environment.get(METRICS, "")),
             environment.get(ACCESS_LOG, "") not in ("", "0"),

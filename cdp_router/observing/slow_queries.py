@@ -1,4 +1,4 @@
-"""Questions that took long, by the hash of their plan: the text of a question may hold what belongs to people."""
+"""Slow questions, by the hash of their plan: the text of a question may hold data of people."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LOG = logging.getLogger("cdp.slow_query")
 
 
 class AnsweredQueries:
-    """Is told of every answer; counts it, and logs the slow ones."""
+    """Counts every answer, and logs the slow ones."""
 
     def __init__(self, metrics: QueryMetrics, slow_ms: float) -> None:
         self._metrics, self._slow_ms = metrics, slow_ms
 
     def answered(self, response: query_pb2.QueryResponse) -> None:
-        """A question was answered."""
+        """Counts an answered question."""
         slow = response.milliseconds >= self._slow_ms
         self._metrics.answered(response, slow=slow)
         if slow:

@@ -12,7 +12,7 @@ from cdp_router.rpc.call import Call
 
 
 class Traces:
-    """An observer of calls; a call that is not sampled carries on that decision."""
+    """An observer of calls; a call that is not sampled passes that decision on."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("cdp")
@@ -20,7 +20,7 @@ class Traces:
         self._provider = provider
 
     def began(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """Begin the call's span and have the calls it makes refer to it."""
+        """Begins the call's span and makes the calls it makes refer to it."""
         given = {key: value for key, value in metadata if isinstance(value, str)}
         span = self._tracer.start_span(
             f"{call.service}/{call.method}",
@@ -38,7 +38,7 @@ class Traces:
         call.passed_on, call.span = (*call.passed_on, *carrier.items()), span
 
     def ended(self, call: Call, seconds: float) -> None:
-        """End the call's span."""
+        """Ends the call's span."""
         span = call.span
         assert isinstance(span, trace.Span)
         span.set_attribute("rpc.grpc.status_code", call.code.value[0])
@@ -47,12 +47,12 @@ class Traces:
         span.end()
 
     def close(self) -> None:
-        """Send what waits."""
+        """Sends the spans that wait."""
         self._provider.shutdown()
 
 
 def configured(role: str) -> Traces:
-    """Traces to where the standard OTEL_* variables of the environment say, named cdp-router or cdp-shard-0."""
+    """Traces to the place in the standard OTEL_* variables of the environment, named cdp-router or cdp-shard-0."""
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

@@ -1,4 +1,4 @@
-"""Counts of what a router did: records taken, questions answered."""
+"""Counts of a router: records accepted, questions answered."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class IngestMetrics:
         given = registry or CollectorRegistry()
         self._batches = Counter("cdp_ingest_batches", "Batches answered.", ("encoding",), registry=given)
         self._bytes = Counter("cdp_ingest_bytes", "Bytes of batches answered.", registry=given)
-        records = Counter("cdp_ingest_records", "Records by what became of them.", ("outcome",), registry=given)
+        records = Counter("cdp_ingest_records", "Records by outcome.", ("outcome",), registry=given)
         self._records = {outcome: records.labels(outcome) for outcome in _OUTCOMES}
-        what = "Records whose identifiers were not linked, since too many belong to one person."
+        what = "Records whose identifiers were not linked, because too many belong to one person."
         self._links_refused = Counter("cdp_ingest_links_refused", what, registry=given)
         labels = ("event", "property", "rule", "mode")
         self._violations = Counter("cdp_schema_violations", "Records that broke a rule.", labels, registry=given)
 
     def took(self, batch: ingest_pb2.Batch, result: ingest_pb2.BatchResult) -> None:
-        """A batch was taken."""
+        """Counts an answered batch."""
         self._batches.labels(batch.WhichOneof("records")).inc()
         self._bytes.inc(batch.ByteSize())
         counts = (result.accepted, result.duplicates, len(result.errors), result.quarantined)
@@ -38,13 +38,13 @@ class IngestMetrics:
         self._links_refused.inc(sum(warning.code == LINK_REFUSED for warning in result.warnings))
 
     def violated(self, counts: Counts) -> None:
-        """Records broke rules, (event, property, what) by mode."""
+        """Counts violations of rules, (event, property, violation) by mode."""
         for (rule, mode), count in counts.items():
             self._violations.labels(*rule, mode.name.lower()).inc(count)
 
 
 class QueryMetrics:
-    """Questions and what they cost."""
+    """Questions and their cost."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         given = registry or CollectorRegistry()
@@ -57,7 +57,7 @@ class QueryMetrics:
         self._slow = Counter("cdp_query_slow", "Answers that took longer than the mark of the log.", registry=given)
 
     def answered(self, response: query_pb2.QueryResponse, *, slow: bool) -> None:
-        """A question was answered."""
+        """Counts an answered question."""
         self._engine.observe(response.engine_milliseconds / 1000)
         self._events.inc(response.events_scanned)
         self._bytes.inc(response.bytes_scanned)

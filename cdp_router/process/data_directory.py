@@ -1,4 +1,4 @@
-"""Checks of a data directory when `cdp up` starts on it: nothing that was there may be missing unnoticed."""
+"""Checks of a data directory when `cdp up` starts on it: no file may be missing unnoticed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _LEFT_AFTER_MS: Final = 3_600_000
 
 
 def remove_old_leftovers(directory: ClusterDirectory, now_ms: int) -> None:
-    """Remove what killed writers left of files of the cluster; a shard removes its own.
+    """Removes remains of killed writers of the cluster's files; a shard removes its own.
 
-    Others may be writing at this moment, so what is younger than an hour stays for a later start.
+    Others may be writing at this moment, so files younger than an hour stay for a later start.
     """
     own = {directory.shard_path(shard) for shard in directory.shards_here()}
     found = [path for path in leftovers(directory.path) if own.isdisjoint(path.parents)]
-    with suppress(OSError):  # what cannot be removed does no harm
+    with suppress(OSError):  # a file that cannot be removed does no harm
         old = [path for path in found if now_ms - path.stat().st_mtime_ns // 1_000_000 > _LEFT_AFTER_MS]
         remove_leftovers(old, OsFiles())
 
 
 def check_directory(directory: ClusterDirectory) -> list[str]:
-    """Check that all that was there is there, and list what is not listed; what is to be said of it.
+    """Checks that all listed files exist, and lists those that are not listed; returns messages for the operator.
 
-    Raises FileMissing where the cluster must not start, and DirectoryDamaged for a file that cannot be used.
+    Raises FileMissing if the cluster must not start, and DirectoryDamaged for a file that cannot be used.
     """
     _check_whose(directory)
     _if_there_is_room(directory.seal)
@@ -46,7 +46,7 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
     said = list[str]()
     if not (directory.path / INVENTORY_NAME).exists():
         _check_shards_without_list(directory)
-        said.append(f"{directory.path / INVENTORY_NAME} was not there; it is made from the files that are")
+        said.append(f"{directory.path / INVENTORY_NAME} was missing; it is rebuilt from the files that exist")
     for name in directory.missing():
         path = directory.path / name
         if name == KEYS_NAME:
@@ -55,7 +55,7 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
             if name == shard_name(shard):
                 directory.check_shard(shard)
         said.append(
-            f"warning: {path} is missing, though it was there before; restore it from a backup, or start once with "
+            f"warning: {path} is missing, though it existed before; restore it from a backup, or start once with "
             "--salvage to expect it no longer"
         )
     letters = DeadLetters(directory.path / FOLDER_OF_LETTERS)
@@ -69,9 +69,9 @@ def check_directory(directory: ClusterDirectory) -> list[str]:
 
 
 def open_keys(directory: ClusterDirectory, given: Path | None) -> KeyFile:
-    """The keys of a router or gateway: those of a file that was given, else those of its directory.
+    """The keys of a router or gateway: those of the given file, else those of its directory.
 
-    Raises FileMissing where the directory had keys and they were removed: nobody is let in without one by accident.
+    Raises FileMissing if the directory had keys and they were removed: nobody gets in without a key by accident.
     """
     if given is not None:
         return KeyFile(given, must_exist=True)
@@ -85,9 +85,9 @@ def open_keys(directory: ClusterDirectory, given: Path | None) -> KeyFile:
 
 
 def _check_whose(directory: ClusterDirectory) -> None:
-    """Raise DirectoryMismatch or ClusterKeyMismatch where cluster.json is not that of the shards' directories.
+    """Raises DirectoryMismatch or ClusterKeyMismatch if cluster.json is not that of the shards' directories.
 
-    All other files would be refused then, as those of another cluster; this is said first.
+    All other files would be refused then, as those of another cluster; this error comes first.
     """
     cluster = directory.load()
     for shard in directory.shards_here():
@@ -100,7 +100,7 @@ def _check_whose(directory: ClusterDirectory) -> None:
             if error.what == "cluster":
                 raise
         except DirectoryDamaged:
-            continue  # the shard says so, if it is to run
+            continue  # the shard reports it, if it has to run
 
 
 def _check_shards_without_list(directory: ClusterDirectory) -> None:
@@ -113,7 +113,7 @@ def _check_shards_without_list(directory: ClusterDirectory) -> None:
 
 
 def _if_there_is_room(write: Callable[[], None]) -> None:
-    """On a full disk a file of an earlier version stays as it is."""
+    """Skips a write on a full disk: the file of an earlier version stays unchanged."""
     try:
         write()
     except OSError as error:

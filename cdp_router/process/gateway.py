@@ -102,19 +102,19 @@ async def _serve(
 
 
 def _to_routers(tls: Tls | None) -> Tls | None:
-    """Trust in routers: by the authority given, else by the certificate that is shown here as well as there."""
+    """Trust in routers: by the given authority, else by the certificate that both processes share."""
     return None if tls is None else Tls(tls.certificate, tls.key, tls.ca or tls.certificate)
 
 
 def main() -> None:
-    """Parse arguments and serve."""
+    """Parses arguments and serve."""
     parser = argparse.ArgumentParser(description="Serve the HTTP gateway of a cluster.")
     parser.add_argument("--data", type=Path, required=True, help="dead letters are kept below it")
     parser.add_argument("--router", action="append", required=True, help="host:port of a router; may be repeated")
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
-    parser.add_argument("--allow-host", action="append", default=[], help="serve it under this name without keys too")
+    parser.add_argument("--allow-host", action="append", default=[], help="serve this host name without keys too")
     parser.add_argument("--any-client", action="store_true", help="of routers; HTTP clients never show a certificate")
     add_tls_arguments(parser)
     arguments = parser.parse_args()

@@ -6,6 +6,6 @@ import resource
 
 
 def allow_many_open_files() -> None:
-    """Raise the soft limit of open files to the hard one: a connection is a file, and 1,024 would be few of them."""
+    """Raises the soft limit of open files to the hard one: a connection is a file, and 1,024 are few."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""Server reflection under both of its names: the library has v1alpha, tools ask for v1 first, messages are equal."""
+"""Server reflection under both of its names: the library has v1alpha, tools ask for v1 first; messages are equal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _V1: Final = "grpc.reflection.v1.ServerReflection"
 
 
 def enable_reflection(names: Sequence[str], server: grpc.aio.Server) -> None:
-    """Describe the services of these names, and reflection itself."""
+    """Describes the services of these names, and reflection itself."""
     servicer = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     method = grpc.stream_stream_rpc_method_handler(

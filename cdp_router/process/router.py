@@ -98,7 +98,7 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class _Doors:
-    """Admission at a router: which callers, and where."""
+    """Admission at a router: its callers and its addresses."""
 
     address: str
     keys: KeyFile
@@ -174,7 +174,7 @@ class _Router:
     threads: ThreadPoolExecutor
 
     async def serve(self, server: grpc.aio.Server) -> Mapping[str, Loop]:
-        """Add all services to a server; the loops that are to run beside it, by name."""
+        """Adds all services to a server; returns the loops to run alongside it, by name."""
         routing = self.routing
         schema = SchemaGate(routing, self.observing.ingest.violated)
         limits = IdentifierLimits.of()
@@ -213,16 +213,16 @@ def _doors(arguments: argparse.Namespace) -> _Doors:
 
 
 def main() -> None:
-    """Parse arguments and serve."""
+    """Parses arguments and serve."""
     parser = argparse.ArgumentParser(description="Serve the router of a cluster.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--alone", action="store_true", help="started by hand: standard input is no supervisor")
-    parser.add_argument("--number", type=int, default=0, help="which of several routers on this machine this is")
+    parser.add_argument("--number", type=int, default=0, help="number of this router among several on this machine")
     parser.add_argument("--address", default="127.0.0.1:0")
-    parser.add_argument("--shards-at", help="addresses of shards, as JSON, where addresses.json could not be written")
+    parser.add_argument("--shards-at", help="addresses of shards, as JSON, if addresses.json could not be written")
     parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
     add_tls_arguments(parser)
-    parser.add_argument("--any-client", action="store_true", help="clients need show no certificate")
+    parser.add_argument("--any-client", action="store_true", help="clients need not show a certificate")
     arguments = parser.parse_args()
     start_logging()
     try:
@@ -234,7 +234,7 @@ def main() -> None:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)
-    except (OSError, RuntimeError) as error:  # gRPC reports a port that is taken as RuntimeError
+    except (OSError, RuntimeError) as error:  # gRPC reports a port in use as RuntimeError
         _LOG.error("%s", error)
         report(Report("failed", f"cannot serve on {arguments.address}: {error}"))
         sys.exit(EXIT_REFUSED)

@@ -27,17 +27,17 @@ SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second server on a taken port must fail, not share it
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Compressed by gRPC, some kilobytes are a message of the largest size, and nothing here learns that they were few.
-    # Arrow columns may be compressed inside, where their sizes are read first.
+    # Compressed by gRPC, some kilobytes become a message of the largest size, and nothing here can know the small size.
+    # Arrow columns may be compressed inside, because their sizes are read first.
     ("grpc.compression_enabled_algorithms_bitset", _ONLY_AS_THEY_ARE),
-    # Clients spread over the routers there are now, not over those there were when they connected.
+    # Clients spread over the routers of now, not over those of the time when they connected.
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),
 )
 
 
 class Serving:
-    """A gRPC server that says it is ready and stops when asked, or when its supervisor is gone."""
+    """A gRPC server that reports when it is ready and stops on request, or when its supervisor is gone."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Serving:
         readings: Readings | None = None,
         request_bytes: int = SHARD_MESSAGE_BYTES_MAX,
     ) -> None:
-        """`request_bytes` is what no message may exceed, whatever its method; `readings` bounds those read at once."""
+        """`request_bytes` is the limit of every message, whatever its method; `readings` bounds those read at once."""
         self._chain, self._credentials = Chain(gate, observers, record, readings), credentials
         options = {**dict(SERVER_OPTIONS), "grpc.max_receive_message_length": request_bytes}
         self.server = grpc.aio.server(interceptors=[self._chain], options=tuple(options.items()))
@@ -60,11 +60,11 @@ class Serving:
         self._stopping = asyncio.Event()
 
     def stop_soon(self) -> None:
-        """Begin to stop; `run` returns when the last calls have ended."""
+        """Begins to stop; `run` returns when the last calls have ended."""
         self._stopping.set()
 
     async def run(self, address: str, *, is_alone: bool = False) -> None:
-        """Serve until told to stop by a signal, by `stop_soon`, or, unless alone, by the end of standard input."""
+        """Serves until stopped by a signal, by `stop_soon`, or, unless alone, by the end of standard input."""
         port = self._listen(address)
         await self.server.start()
         for name in self._names:
@@ -77,7 +77,7 @@ class Serving:
         await self._stopping.wait()
         if watching is not None:
             watching()
-        # Whoever watches our health hears of it first, then what runs may end; watchers themselves would stay for ever.
+        # Watchers of our health learn of it first, then running calls may end; the watchers would stay for ever.
         await self._health.enter_graceful_shutdown()
         await self._chain.drain(STOP_GRACE_SECONDS)
         await self.server.stop(_FLUSH_SECONDS)
@@ -87,5 +87,5 @@ class Serving:
             if self._credentials is None:
                 return self.server.add_insecure_port(address)
             return self.server.add_secure_port(address, self._credentials)
-        except RuntimeError as error:  # gRPC names no reason
+        except RuntimeError as error:  # gRPC gives no reason
             raise RuntimeError("the port is in use, or the address is not of this machine; give another") from error

@@ -64,7 +64,7 @@ async def _serve(
     directory.remember(shard_name(shard))
     observing.watch_files(lambda: Kept(store.log_bytes, store.newest_snapshot), SystemClock())
     observing.watch_partitions(lambda: [partition.status() for partition in store.partitions.values()])
-    # Whoever has the secret may read and change everything, so certificates are asked for wherever there are any.
+    # A holder of the secret may read and change everything, so certificates are required wherever there are any.
     credentials = server_credentials(tls, clients_show_certificates=True) if tls is not None else None
     serving = Serving(SHARD_SERVICES, observing.observers, ClusterGate(call_secret(cluster)), credentials)
     observing.start()
@@ -105,12 +105,12 @@ def _recover(store: Store, shard: int) -> None:
         _LOG.warning("%s; an older snapshot and more of the log were used instead", problem)
     if recovery.bytes_cut:
         cut = recovery.bytes_cut
-        _LOG.warning("cut %d bytes of a torn write off the log's end; they were never acknowledged", cut)
+        _LOG.warning("cut %d bytes of a torn write from the log's end; they were never acknowledged", cut)
     _LOG.info("recovered in %.2f s", time.monotonic() - started)
 
 
 def main() -> None:
-    """Parse arguments and serve."""
+    """Parses arguments and serve."""
     parser = argparse.ArgumentParser(description="Serve one shard of a cluster.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--shard", type=int, required=True)
@@ -132,10 +132,10 @@ def main() -> None:
         _LOG.error("%s", error)
         report(Report("failed", str(error)))
         sys.exit(EXIT_REFUSED)
-    except RuntimeError as error:  # gRPC's word for an address it cannot listen on
+    except RuntimeError as error:  # gRPC's error for an address it cannot listen on
         _LOG.error("%s", error)
         report(Report("failed", f"cannot serve on {arguments.address}: {error}"))
-        # A port that was ours before may come free again; one that never was will not.
+        # A port that was ours before may become free again; one that never was will not.
         sys.exit(EXIT_REFUSED if arguments.address.endswith(":0") else EXIT_STORE_FAILED)
 
 

@@ -26,16 +26,16 @@ class Report(msgspec.Struct, omit_defaults=True):
 
 
 def report(line: Report) -> None:
-    """Write a line for the supervisor."""
+    """Writes a line for the supervisor."""
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
     sys.stdout.flush()
 
 
 def report_ready(port: int) -> None:
-    """Say that the process serves on a port.
+    """Reports that the process serves on a port.
 
-    What it has by now stays: from here on the search for garbage in cycles leaves it out, which would hold up every
-    call for a tenth of a second now and then. (Partitions hold no cycles: what they let go of is free at once.)
+    Present objects stay: from here on the search for garbage in cycles skips them, because it would hold up every
+    call for a tenth of a second now and then. (Partitions hold no cycles: their objects are freed at once.)
     """
     gc.collect()
     gc.freeze()
@@ -43,7 +43,7 @@ def report_ready(port: int) -> None:
 
 
 async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` when standard input ends: the supervisor holds its other end for as long as it lives."""
+    """Calls `stop` when standard input ends: the supervisor holds its other end for as long as it lives."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -53,7 +53,7 @@ async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
             pass
         stop()
 
-    # Without a supervisor the process must not live on, however the end shows.
+    # Without a supervisor the process must not survive, however the input ends.
     task = Background().begin("watching standard input", wait_for_end(), lambda _: stop())
 
     def forget() -> None:
@@ -64,6 +64,6 @@ async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
 
 
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a process's coroutine on the fast event loop."""
+    """Runs a process's coroutine on the fast event loop."""
     allow_many_open_files()
     uvloop.run(main())

@@ -1,4 +1,4 @@
-"""The supervisor of `cdp up`: starts shards and router, restarts what dies, stops all of it cleanly."""
+"""The supervisor of `cdp up`: starts shards and router, restarts those that end, stops all of them cleanly."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _STOP_SECONDS: Final = 15.0
 _RESTARTS_MAX: Final = 5  # within the window: more means that restarting does not help
 _RESTART_WINDOW_SECONDS: Final = 60.0
 _RESTART_WAIT_SECONDS: Final = 0.2
-_LOOK_SECONDS: Final = 1.0  # at who belongs to the cluster
+_LOOK_SECONDS: Final = 1.0  # between checks of the members of the cluster
 
 
 class ClusterFailed(Exception):
-    """The cluster cannot run; the message says why."""
+    """The cluster cannot run; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildOptions:
-    """Settings that the processes are started with, beside the place of their data."""
+    """Settings that the processes are started with, apart from the place of their data."""
 
     shard: Sequence[str] = ()
     router: Sequence[str] = ()
-    gateway: Sequence[str] = ()  # beside the routers'
+    gateway: Sequence[str] = ()  # in addition to the routers'
 
 
 class Child:
@@ -62,7 +62,7 @@ class Child:
         return self._process.pid if self._process else 0
 
     async def start(self, tell: Callable[[str], None]) -> bool:
-        """Start the process and wait until it is ready; False when it ended instead."""
+        """Starts the process and waits until it is ready; False when it ended instead."""
         command = [sys.executable, "-m", self._module, *self._arguments, "--address", self.address]
         command += self.more_arguments
         with self._log_path.open("ab") as log:
@@ -73,7 +73,7 @@ class Child:
                 stderr=log,
                 # In a session of its own, Ctrl-C reaches only the supervisor, which then stops its children in order.
                 start_new_session=True,
-                # What gRPC's own library writes is no JSON line, and any client can make it write.
+                # The output of gRPC's own library is no JSON line, and any client can cause it.
                 env={"GRPC_VERBOSITY": "NONE", **os.environ, "PYTHONUNBUFFERED": "1"},
             )
         return await self._wait_ready(tell)
@@ -93,12 +93,12 @@ class Child:
         return False
 
     async def wait(self) -> int:
-        """Wait for the process to end; its exit code, negative for a signal."""
+        """Waits for the process to end; returns its exit code, negative for a signal."""
         assert self._process is not None
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """Ask the process to end, and after a while make it."""
+        """Asks the process to end, and kills it after a while."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -111,7 +111,7 @@ class Child:
 
 
 class Supervisor:
-    """Runs one cluster until it is told to stop."""
+    """Runs one cluster until it is stopped."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Supervisor:
             f"shard {number}",
             "cdp_router.process.shard",
             [*self._data, "--shard", str(number), *self._options.shard],
-            # The routers are on this machine: nobody else needs to reach a shard.
+            # The routers are on this machine: no other machine needs to reach a shard.
             self._host if is_loopback(self._host) else "127.0.0.1",
             0,
             self._directory.log_path(f"shard-{number}"),
@@ -166,8 +166,8 @@ class Supervisor:
         return Child(name, "cdp_router.process.router", arguments, self._host, port, log)
 
     def _gateway(self, port: int) -> Child:
-        """The HTTP gateway, which has to be told where the routers are: their ports are known once they run."""
-        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # who listens everywhere is reached there
+        """The HTTP gateway, started with the ports of the routers, which are known once they run."""
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # reaches a server that listens everywhere
         told = [part for router in self._routers for part in ("--router", f"{host}:{router.port}")]
         log = self._directory.log_path("gateway")
         return Child(
@@ -180,7 +180,7 @@ class Supervisor:
         )
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Run until SIGINT or SIGTERM; ClusterFailed when it cannot."""
+        """Runs until SIGINT or SIGTERM; ClusterFailed if it cannot."""
         asyncio.run(self._run(on_ready))
 
     async def _run(self, on_ready: Callable[[], None]) -> None:
@@ -211,7 +211,7 @@ class Supervisor:
                 raise ClusterFailed(self._epitaph(child))
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
-        """Do `work` unless told to stop before it is done; whether it was done."""
+        """Does `work` unless stopped before its end; True if it was done."""
         task, stopped = awaited(work), awaited(self._stopping.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -237,18 +237,18 @@ class Supervisor:
                 task.cancel()
 
     async def _follow_members(self) -> None:
-        """Start shards that were added to the directory's members, stop those that were taken out."""
+        """Starts shards that were added to the directory's members, stops those that were removed."""
         if not self._has_told:
             self._tell_addresses()
         try:
             members = self._directory.members()
         except DirectoryDamaged as error:
-            self._tell(f"{error}; shards stay as they are")
+            self._tell(f"{error}; the shards stay unchanged")
             return
         for number in set(members) - set(self._shards):
             shard = self._shard(number)
             if not await shard.start(self._tell):
-                self._tell(f"{self._epitaph(shard)}; the cluster goes on without it")
+                self._tell(f"{self._epitaph(shard)}; the cluster continues without it")
                 self._directory.set_members(set(members) - {number})
                 continue
             self._shards[number] = shard
@@ -260,10 +260,10 @@ class Supervisor:
             self._tell_addresses()
             self._keepers.pop(shard).cancel()
             await shard.stop()
-            self._tell(f"{shard.name} was removed; its directory is left")
+            self._tell(f"{shard.name} was removed; its directory is kept")
 
     def _tell_addresses(self) -> None:
-        """Say where shards are: in a file or, on a full disk, to routers that start, until there is room for it."""
+        """Publishes the addresses of shards: in a file or, on a full disk, to starting routers, until there is room."""
         addresses = {number: shard.address for number, shard in self._shards.items()}
         try:
             self._directory.set_addresses(addresses)
@@ -279,7 +279,7 @@ class Supervisor:
             router.more_arguments = [] if self._has_told else ["--shards-at", encoded.decode()]
 
     async def _keep(self, child: Child) -> None:
-        """Start the child again whenever it ends."""
+        """Starts the child again whenever it ends."""
         ended = list[float]()
         while True:
             code = await child.wait()

@@ -9,12 +9,12 @@ from cdp_router.security.tls.tls import Tls
 
 
 def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
-    """Have a process take the files of its certificates."""
+    """Adds the arguments for the files of a process's certificates."""
     for name in ("cert", "key", "ca"):
         parser.add_argument(f"--tls-{name}", type=Path)
 
 
 def tls_of(arguments: argparse.Namespace) -> Tls | None:
-    """The certificates that were given; CredentialsUnusable where some are missing."""
+    """The given certificates; CredentialsUnusable if some are missing."""
     files = arguments.tls_cert, arguments.tls_key, arguments.tls_ca
     return Tls(*files) if any(files) else None

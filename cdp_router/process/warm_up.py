@@ -1,7 +1,7 @@
-"""Compiling every kernel, or loading it from the cache, before a process says it is ready.
+"""Compiling every kernel, or loading it from the cache, before a process reports that it is ready.
 
 The work is done the way production does it, on a few thousand made-up records that reach every kernel with every
-type of array: so no query is the first to pay for a compilation. A test compares the compiled signatures.
+type of array: so no query has to wait for a compilation. A test compares the compiled signatures.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ Step = Callable[[], object]
 
 
 def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """True if a process loads all kernels before it is ready; with CDP_WARM=0 the first calls that need one do."""
+    """True if a process loads all kernels before it is ready; with CDP_WARM=0 the first calls that need one load it."""
     return environment.get("CDP_WARM", "1") != "0"
 
 
 def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
-    """Run every step; `progress(done, total)` is told after each."""
+    """Runs every step; calls `progress(done, total)` after each."""
     steps = list(_steps())
     for done, work in enumerate(steps, 1):
         work()
@@ -76,7 +76,7 @@ def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
 
 
 def warm_routing() -> None:
-    """Load the few kernels that a router runs."""
+    """Loads the few kernels that a router runs."""
     rows = [["A", "u1", None, 0, None, {"n": 1, "text": "x"}], ["A", "u2", None, 0, None, {"list": [[1]]}], 5]
     batch = ingest_pb2.Batch(batch_id=b"warm", msgpack_rows=msgspec.msgpack.encode(rows))
     split(columnarise(batch, 0).batch, _KEY, 3)
@@ -108,7 +108,7 @@ def _steps() -> Iterator[Step]:
 
 
 def _wide_offsets() -> None:
-    """An arena as it is beyond 2 GiB of strings."""
+    """Runs the kernels on an arena in its form beyond 2 GiB of strings."""
     arena, table = StringArena(_KEY, narrow_bytes_max=0), Strings.of(b"%d" % number for number in range(50))
     entries = arena.insert(np.arange(50, dtype=np.uint32), table, hash_strings(_KEY, table))
     arena.gather(entries)
@@ -127,7 +127,7 @@ def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) 
 
 
 def _ask_few(partition: Partition) -> None:
-    """Reaches the kernels that run where hardly any row is undecided."""
+    """Reaches the kernels that run if hardly any row is undecided."""
     view, context = partition.capture(), Context(8 * DAY_MS)
     inside = narrowed(view, np.zeros(view.row_count, np.bool_))
     for chunk in view.event_chunks(view.schema.events["A"]):
@@ -149,7 +149,7 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
             "wide": chance.randrange(1 << 31),
             "huge": chance.randrange(1 << 40),
             "cents": chance.randrange(200) / 100,
-            "spread": chance.choice((1e16, 1.0, 1e-9)),  # sums whose rounding stays open until they are done exactly
+            "spread": chance.choice((1e16, 1.0, 1e-9)),  # sums whose rounding needs exact computation
             "price": chance.randrange(10_000) / 100,
             "fare": chance.randrange(200) / 100,
             "mixed": chance.random() * 10 if number % 2 else number,

@@ -1,6 +1,6 @@
 """Files of a cluster that no snapshot holds, on their way from a replaced data directory into the restored one.
 
-API keys must come along: a cluster without them lets everybody in. Audit and dead letters come along too. The replaced
+API keys must be copied: a cluster without them lets everybody in. Audit and dead letters are copied too. The replaced
 directory keeps its own copy of everything.
 """
 
@@ -23,9 +23,9 @@ _LOCK = "lock"
 
 
 def keys_of(data: Path) -> Keys | None:
-    """The API keys of a directory that is to be replaced, None where it has no file of keys.
+    """The API keys of a directory that will be replaced, None if it has no file of keys.
 
-    Raises KeysNotCarried where it has keys that cannot be read, or had a file of keys that is missing.
+    Raises KeysNotCarried if it has keys that cannot be read, or had a file of keys that is missing.
     """
     path = data / KEYS_NAME
     if not path.exists():
@@ -39,7 +39,7 @@ def keys_of(data: Path) -> Keys | None:
 
 
 def carry_files(data: Path, building: Path, cluster: ClusterFile, replaced: Path, tell: Tell) -> None:
-    """Copy keys, audit and dead letters from a directory into the one that replaces it, and list them there."""
+    """Copies keys, audit and dead letters from a directory into the one that replaces it, and lists them there."""
     listed = set[str]()
     if (keys := keys_of(data)) is not None:
         file = ListedFile(building, KEYS_NAME, cluster.mark, KEYS_OUTDATED)
@@ -50,7 +50,7 @@ def carry_files(data: Path, building: Path, cluster: ClusterFile, replaced: Path
         listed |= {name for name in _listed(data) | {LETTERS} if _is_below(name, LETTERS)}
         tell("dead letters come along")
     if (data / AUDIT).is_dir() and not _has_key_of(data, cluster):
-        tell(f"the audit stays in {replaced / AUDIT}: it can only be checked with the key of the cluster before")
+        tell(f"the audit stays in {replaced / AUDIT}: only the key of the replaced cluster can check it")
     elif _copied(data / AUDIT, building / AUDIT):
         listed |= {name for name in _listed(data) if _is_below(name, AUDIT)}
         tell("the audit comes along")
@@ -58,7 +58,7 @@ def carry_files(data: Path, building: Path, cluster: ClusterFile, replaced: Path
 
 
 def _copied(folder: Path, target: Path) -> bool:
-    """Copy all files below a folder durably, but for locks; False where there is no such folder."""
+    """Copies all files below a folder durably, except locks; False if there is no such folder."""
     if not folder.is_dir():
         return False
     files = OsFiles()
@@ -73,12 +73,12 @@ def _copied(folder: Path, target: Path) -> bool:
 
 
 def _and_folders(folder: Path) -> Iterable[Path]:
-    """A folder and what is below it, each folder before what it holds."""
+    """A folder and everything below it, each folder before its content."""
     return [folder, *sorted(path for path in folder.rglob("*") if not path.is_symlink())]
 
 
 def _has_key_of(data: Path, cluster: ClusterFile) -> bool:
-    """True if the secrets of a directory's cluster are those of another; not where its cluster.json is damaged."""
+    """True if the secrets of a directory's cluster are those of another; False if its cluster.json is damaged."""
     try:
         return ClusterDirectory(data).load().key == cluster.key
     except DirectoryDamaged:
@@ -86,7 +86,7 @@ def _has_key_of(data: Path, cluster: ClusterFile) -> bool:
 
 
 def _listed(data: Path) -> frozenset[str]:
-    """Names of files that must be in a directory; none where the list cannot be read."""
+    """Names of files that must be in a directory; none if the list cannot be read."""
     try:
         return (read_inventory(data, _mark(data, INVENTORY_NAME)) or Inventory()).files
     except DirectoryDamaged:
@@ -94,7 +94,7 @@ def _listed(data: Path) -> frozenset[str]:
 
 
 def _mark(data: Path, name: str) -> str:
-    """Mark of the owner of files there; empty where it cannot be known."""
+    """Mark of the owner of files there; empty if it is unknown."""
     try:
         return ClusterDirectory(data).mark(name)
     except DirectoryDamaged:

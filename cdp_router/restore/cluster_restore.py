@@ -1,7 +1,7 @@
 """Restoring a cluster from snapshots and logs into a new data directory.
 
-A source is a data directory, or a copy that `cdp snapshot --to` made. Everything is built beside its final place and
-moved there at the end: until then, what stood there stays as it was.
+A source is a data directory, or a copy that `cdp snapshot --to` made. Everything is built next to its final place and
+moved there at the end: until then, the existing directory stays unchanged.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ from cdp_store.values import to_datetime
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Scope of a restore: into how many shards and partitions (None: as they were), which partitions (None: all),
-    up to which receipt (None: everything there is).
+    """Scope of a restore: number of shards and partitions (None: unchanged), which partitions (None: all), up to which
+    receipt (None: everything there is).
     """
 
     shards: int | None = None
@@ -79,8 +79,8 @@ class Wanted:
 class Restored:
     """Result of a restore.
 
-    `replaced` is where the directory before it went, with a copy of its keys. Without a log (`has_log`) the source does
-    not tell who was erased after its snapshots.
+    `replaced` is the new place of the replaced directory, with a copy of its keys. Without a log (`has_log`) the source
+    does not show which profiles were erased after its snapshots.
     """
 
     cluster: ClusterFile
@@ -92,18 +92,18 @@ class Restored:
 
 
 def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, *, overwrite: bool = False) -> Restored:
-    """Build the data directory. Raises DirectoryExists unless it may be replaced; the old one is kept beside it."""
+    """Builds the data directory. Raises DirectoryExists unless it may be replaced; the old one is kept next to it."""
     if data.exists() and any(data.iterdir()) and not overwrite:
         raise DirectoryExists(data)
-    keys_of(data)  # refused now, not after the work
+    keys_of(data)  # refused now, before the work
     old = source_cluster(source)
     is_rerouted = wanted.partitions not in (None, old.partitions)
-    # Who still deals records out to another number of partitions must not be taken for one of ours.
+    # A router that still routes by another number of partitions must not be accepted as one of ours.
     name = uuid.uuid4().hex if is_rerouted else old.cluster
     made = ClusterFile(name, wanted.partitions or old.partitions, wanted.shards or old.shards, old.key)
     placement = placement_in(source, old)
     if lacking := _lacking(placement, [number for number in range(old.partitions) if _is_wanted(wanted, number)]):
-        raise PlaceUnusable(source, f"{lacking}. To restore the others alone, name them with --partition")
+        raise PlaceUnusable(source, f"{lacking}. To restore only the others, name them with --partition")
     kept = documents_in(source, placement, tell)
     documents = dealt_out(kept, wanted.only, is_rerouted=is_rerouted)
     partitions, cold, late = _loaded(source, old, wanted, tell)
@@ -124,10 +124,10 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
 
 
 def source_cluster(source: str) -> ClusterFile:
-    """The cluster whose snapshots lie at a path or URI."""
+    """The cluster of the snapshots at a path or URI."""
     place = place_at(source)
     if CLUSTER_NAME not in place.names():
-        problem = f"there is no {CLUSTER_NAME}; give a data directory, or what `cdp snapshot --to` was given"
+        problem = f"there is no {CLUSTER_NAME}; give a data directory, or a place written by `cdp snapshot --to`"
         raise PlaceUnusable(source, problem)
     data = place.read(CLUSTER_NAME).to_pybytes()
     try:
@@ -157,7 +157,7 @@ def verify_source(source: str) -> tuple[int, int, int, list[str]]:
 
 
 def _lacking(placement: Placement, wanted: Iterable[int]) -> str:
-    """Names in words the partitions that no shard's directory holds; empty where there are none."""
+    """A text that names the partitions that no shard's directory holds; empty if there are none."""
     gone = sorted(set(wanted) - {number for held in placement.values() for number in held})
     return f"no directory of a shard there holds partition {', '.join(map(str, gone))}" if gone else ""
 
@@ -177,7 +177,7 @@ def _loaded(
 
 
 def _log_of(source: str, shard: int) -> Path | None:
-    """Log of a shard of a data directory; a copy has none."""
+    """Log of a shard of a data directory; None for a copy."""
     log = None if "://" in source else log_path(Path(source).expanduser() / f"shard-{shard}")
     return log if log is not None and log.exists() else None
 
@@ -195,8 +195,8 @@ def _loaded_shard(
     late: LateErasures,
     tell: Tell,
 ) -> tuple[dict[PartitionId, Partition], list[OldPartition]]:
-    """The partitions from the newest usable snapshot that is not too new, and the log behind it where there is one;
-    and where their cold rows lie.
+    """The partitions from the newest usable snapshot that is not too new, and the log after it if there is one;
+    and the sources of their cold rows.
     """
     log = _log_of(source, shard)
     place = source_place(source, shard)
@@ -209,7 +209,7 @@ def _loaded_shard(
     elif snapshot is None:
         raise NothingToRestore(source, shard, until_ms is not None)
     number = snapshot.number if snapshot is not None else "none"
-    tell(f"shard {shard}: snapshot {number}{', and the log behind it' if log is not None else ''}")
+    tell(f"shard {shard}: snapshot {number}{', and the log after it' if log is not None else ''}")
     cold = [
         OldPartition(number, place, snapshot, log, each.sequence, late.removals(number))
         for number, each in partitions.items()
@@ -220,9 +220,9 @@ def _loaded_shard(
 def _check_first_records(
     source: str, shard: int, log: Path, place: SnapshotPlace, partitions: Iterable[PartitionId], *, is_limited: bool
 ) -> None:
-    """Raise PartitionElsewhere unless the log alone holds all of the partitions, which came from no other shard.
+    """Raises PartitionElsewhere unless the log alone holds all of the partitions, which came from no other shard.
 
-    Raises InstantTooEarly where an instant is wanted that lies before all snapshots, and the log goes back no further.
+    Raises InstantTooEarly for an instant before all snapshots that the log does not reach back to.
     """
     later = list[Manifest]()
     for number in snapshot_numbers(place):
@@ -268,8 +268,8 @@ def _replay(
     late: LateErasures,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Apply what the log holds behind the partitions' positions, each up to its first batch received too late; what
-    follows then is only noted. What it holds of `others` is passed over: they may have been here for a while only.
+    """Applies log records after the partitions' positions, each up to its first batch received too late; later ones
+    are only noted. Records of `others` are skipped: those partitions may have been here for a while only.
     """
     start = {number: partition.sequence for number, partition in partitions.items()}
     start |= dict.fromkeys(others, BEHIND_ALL)
@@ -294,12 +294,12 @@ def _rerouted(
     cold_of: Callable[[frozenset[PartitionId]], DealtOut],
     tell: Tell,
 ) -> dict[PartitionId, Partition]:
-    """The same contents in another number of partitions, but for the batch ids, of which a part may have been taken."""
+    """The same contents in another number of partitions, without batch ids: their batches may be accepted in part."""
     made, rules = _empty(list(range(cluster.partitions)), cluster), dict[str, int]()
     received_ms = 0
     ids, identities, suppressions = list[IdGeneration](), list[IdentityTables](), Suppressions(cluster.hash_key)
     for number in sorted(partitions):
-        tell(f"partition {number}: dealing its profiles out to {cluster.partitions} partitions")
+        tell(f"partition {number}: distributing its profiles over {cluster.partitions} partitions")
         export = partitions.pop(number).export()
         rules.update(export.retention_days)
         received_ms = max(received_ms, export.received_ms)
@@ -321,15 +321,15 @@ def _rerouted(
     for partition in made.values():
         partition.suppressions = suppressions
         partition.note_received(received_ms)
-    tell("dealing the message ids out")
+    tell("distributing the message ids")
     left = carry_ids(ids, cold_of(frozenset(made)).tables(), made)
     if left:
-        tell(f"{left:,} message ids without cold columns stay behind: their records would be taken again")
+        tell(f"{left:,} message ids without cold columns are lost: their records would be accepted again")
     return made
 
 
 def _reroute_quarantine(old: Quarantine, cluster: ClusterFile, made: dict[PartitionId, Partition]) -> None:
-    """Quarantined records where their profiles would live now; links go with every part, they can be said twice."""
+    """Adds quarantined records to the new partitions of their profiles; every part has all links, which may repeat."""
     for entry in old.entries.values():
         for target, (part, records) in split(entry.batch, cluster.hash_key, cluster.partitions).items():
             partition = made[PartitionId(target)]
@@ -358,9 +358,9 @@ class New:
 
 
 def _first_epoch(source: str, data: Path, now_ms: int) -> int:
-    """An epoch behind all that routers may know of: they learn what is here as they learn of moves.
+    """An epoch after all that routers may know: they learn of this directory as they learn of moves.
 
-    A copy does not tell of epochs. No cluster makes a move each second, so that of this second is behind them all.
+    A copy does not record epochs. No cluster moves a partition each second, so the epoch of this second is after all.
     """
     known = [newest_epoch(Path(each).expanduser()) for each in (source, str(data)) if "://" not in each]
     return max(now_ms // 1000, *known) + 1
@@ -373,7 +373,7 @@ def _write(
     taken_ms: int,
     tell: Tell,
 ) -> None:
-    """A data directory with a snapshot of each shard, the file that makes it one last."""
+    """Writes a data directory with a snapshot of each shard, and cluster.json last."""
     files, cluster, partitions = OsFiles(), new.cluster, new.partitions
     for shard in range(cluster.shards):
         tell(f"shard {shard}: writing")
@@ -393,6 +393,6 @@ def _write(
         files.sync_directory(path)
     files.sync_directory(directory)
     listed = [shard_name(shard) for shard in range(cluster.shards)]
-    # Generations begin behind those of a directory that this one replaces.
+    # Generations begin after those of a directory that this one replaces.
     write_inventory(directory, Inventory(frozenset(listed), newest=new.epoch), cluster.mark(INVENTORY_NAME), files)
     write_durably(directory / CLUSTER_NAME, seal_json(cluster), files)

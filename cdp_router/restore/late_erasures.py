@@ -1,6 +1,6 @@
-"""Erasures and suppressions that were logged behind the instant of a restore: they hold all the same.
+"""Erasures and suppressions that were logged after the instant of a restore: they stay in force.
 
-Who asked to be forgotten is not brought back by going back in time, as who withdrew a consent is not.
+A restore to an earlier instant restores neither an erased person nor a withdrawn consent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LateErasures:
     _removed: Removals = field(default_factory=Removals)
 
     def note(self, number: PartitionId, logged: Logged) -> None:
-        """Take a record of a partition behind its end."""
+        """Adds a logged record of a partition after its end."""
         self.ended.add(number)
         match logged.meaning:
             case Erasure(identifiers=identifiers):
@@ -44,7 +44,7 @@ class LateErasures:
         return self._removed if number in self.ended else Removals()
 
     def hold(self, partitions: Mapping[PartitionId, Partition]) -> int:
-        """Do all that to the partitions that ended before it; how many profiles were erased.
+        """Applies all of them to the partitions that ended earlier; returns the number of erased profiles.
 
         Positions stay: nothing is logged.
         """
@@ -58,7 +58,7 @@ class LateErasures:
         return erased
 
     def documents(self, kept: Kept, partitions: Iterable[Partition]) -> Kept:
-        """The documents, with the erasures noted as begun where profiles were between two partitions at the instant:
+        """The documents, with the erasures noted as begun if profiles were between two partitions at the instant:
         a router finishes them once those have arrived."""
         transfers = [each.identity.transfers for each in partitions]
         if not self.erased or not any(each.open or each.arriving for each in transfers):

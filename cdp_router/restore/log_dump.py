@@ -44,9 +44,9 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 def read_lines(directory: Path, shard: int, *, with_records: bool = False) -> Iterator[Line]:
-    """One line per log record of a shard, oldest first; a StoreError where the log is damaged.
+    """One line per log record of a shard, oldest first; a StoreError if the log is damaged.
 
-    `with_records` also lists what each batch is made of.
+    `with_records` also lists the records of each batch.
     """
     position = durable_position(log_path(directory))
     paths = finished_segments(log_path(directory), position)
@@ -83,7 +83,7 @@ def _records(batch: RecordBatch) -> Iterator[RecordLine]:
 
 
 def readable(line: Line) -> str:
-    """A line as people read it."""
+    """A line in a form for people."""
     where = f"shard {line.shard} {line.segment}+{line.offset}"
     what = f"partition {line.partition} sequence {line.sequence} {line.kind} {line.bytes} bytes"
     if line.problem:

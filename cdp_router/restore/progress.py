@@ -11,24 +11,24 @@ Tell = Callable[[str], None]
 
 
 def percentage(tell: Tell) -> Callable[[int, int], None]:
-    """Tells how much of a log is replayed, at every tenth."""
+    """Reports the replayed part of a log, at every tenth."""
     told = 0
 
     def progress(done: int, total: int) -> None:
         nonlocal told
         if done * 10 // total > told:
             told = done * 10 // total
-            tell(f"{told * 10} % of the log are replayed")
+            tell(f"{told * 10} % of the log replayed")
 
     return progress
 
 
 def counted(tell: Tell, total: int) -> Callable[[PartitionId], None]:
-    """Tells how many of all partitions are loaded."""
+    """Reports how many of all partitions are loaded."""
     done = count(1)
-    return lambda _: tell(f"{next(done)} of {total} partitions are loaded")
+    return lambda _: tell(f"{next(done)} of {total} partitions loaded")
 
 
 def named(tell: Tell, shard: int) -> Tell:
-    """Tells of one shard."""
+    """Reports about one shard."""
     return lambda text: tell(f"shard {shard}: {text}")

@@ -1,7 +1,7 @@
 """Documents that are kept with partitions, such as named segments, on their way into another data directory.
 
-They come as the source has them newest, also where data are restored up to an earlier instant: they are no history of
-profiles, and who withdrew a consent or renamed a segment since then did not take that back.
+They come from the newest version in the source, also in a restore to an earlier instant: they are no history of
+profiles, and a later consent withdrawn or segment renamed stays so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Kept = Mapping[PartitionId, Mapping[str, Document]]
 
 
 def documents_in(source: str, placement: Placement, tell: Callable[[str], None]) -> Kept:
-    """The documents of every partition of a data directory, or of a copy of snapshots, where there are any."""
+    """The documents of every partition of a data directory, or of a copy of snapshots, if there are any."""
     found = dict[PartitionId, Mapping[str, Document]]()
     for shard, numbers in placement.items():
         directory = None if "://" in source else Path(source).expanduser() / f"shard-{shard}"
@@ -40,9 +40,9 @@ def documents_in(source: str, placement: Placement, tell: Callable[[str], None])
 
 
 def dealt_out(kept: Kept, only: frozenset[int] | None, *, is_rerouted: bool) -> Kept:
-    """The documents that belong into the new directory: the cluster's always, others with the partition they are of.
+    """The documents that belong into the new directory: always the cluster's, others together with their partition.
 
-    Raises DocumentsNotDealtOut where those are cut in another way.
+    Raises DocumentsNotDealtOut if the number of partitions of those changes.
     """
     wanted = {number: each for number, each in kept.items() if only is None or number in only or number == OF_CLUSTER}
     others = sorted(number for number in wanted if number != OF_CLUSTER)
@@ -58,5 +58,5 @@ def _in_newest(place: SnapshotPlace, numbers: frozenset[int], tell: Callable[[st
             entries = [each for each in manifest.partitions if each.partition in numbers]
             return {PartitionId(each.partition): PartitionReader(place, manifest, each).documents() for each in entries}
         except SnapshotDamaged as error:
-            tell(f"{error}; taking documents from an older one")
+            tell(f"{error}; reading documents from an older one")
     return {}

@@ -1,4 +1,4 @@
-"""The place of a restored data directory: it is built beside it, and put there at the end; nothing there is removed."""
+"""The place of a restored data directory: it is built next to it and moved there at the end; nothing is removed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cdp_store.outside.seams import OsFiles
 
 
 def put_in_place(building: Path, data: Path, carry: Callable[[Path], None]) -> Path | None:
-    """Move what was built to its place; where the directory before it went, if there was one.
+    """Moves the built directory to its place; returns the new place of the replaced one, if there was one.
 
-    `carry` copies what must come along from that directory, and is given where it goes; no process uses it meanwhile.
+    `carry` copies files from that directory, and gets its new place; no process uses it meanwhile.
     """
     files, replaced = OsFiles(), None
     with _unused(data):
@@ -29,7 +29,7 @@ def put_in_place(building: Path, data: Path, carry: Callable[[Path], None]) -> P
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove what an earlier restore left unfinished."""
+    """Removes the remains of an unfinished earlier restore."""
     if directory.exists():
         for root, folders, names in os.walk(directory, topdown=False):
             for name in names:
@@ -41,7 +41,7 @@ def remove_tree(directory: Path) -> None:
 
 @contextmanager
 def _unused(data: Path) -> Iterator[None]:
-    """Hold the locks of all shards of a directory; DirectoryInUse when a process has one."""
+    """Holds the locks of all shards of a directory; DirectoryInUse if a process has one."""
     held = [lock_directory(path) for path in sorted(data.glob("shard-*"))] if data.exists() else []
     try:
         yield

@@ -1,4 +1,4 @@
-"""Salvaging a data directory that `cdp up` refuses: going on without what is damaged or missing, and saying so."""
+"""Salvage of a data directory that `cdp up` refuses: damaged and missing files are given up, with a report."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cdp_store.shard.salvaging import salvage_files, salvage_replay, salvage_sha
 
 
 def salvaged(directory: ClusterDirectory) -> Iterator[str]:
-    """Set aside what is damaged and expect no longer what is missing, but for API keys; what was done, line by line.
+    """Sets aside damaged files and removes missing ones from the list, except API keys; yields a line for each step.
 
-    Raises DirectoryInUse where a process uses a shard, and DirectoryDamaged where a file cannot be done without.
+    Raises DirectoryInUse if a process uses a shard, and DirectoryDamaged if a file is indispensable.
     """
     yield from _list_of(directory)
     yield from _keys(directory)
@@ -25,7 +25,7 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
     kept = {shard_name(shard) for shard in directory.members() if _has_data(directory, shard)}
     gone = set(directory.missing()) - {KEYS_NAME} - kept
     for name in sorted(gone):
-        yield f"{directory.path / name} is missing: what it held is lost, and is expected no longer"
+        yield f"{directory.path / name} is missing: its content is lost, and it is no longer expected"
     directory.forget(*gone)
     letters = DeadLetters(directory.path / FOLDER_OF_LETTERS)
     yield from (f"{letters.path / name} is missing: records in it are lost" for name in letters.expect_what_is_there())
@@ -35,7 +35,7 @@ def salvaged(directory: ClusterDirectory) -> Iterator[str]:
 
 
 def _keys(directory: ClusterDirectory) -> Iterator[str]:
-    """Go on with an earlier version of the API keys; without keys, or damaged ones, no cluster goes on."""
+    """Accepts an earlier version of the API keys; without keys, or with damaged ones, no cluster starts."""
     keys = directory.listed(KEYS_NAME, KEYS_OUTDATED)
     try:
         if keys.path.exists():
@@ -45,7 +45,7 @@ def _keys(directory: ClusterDirectory) -> Iterator[str]:
 
 
 def _members(directory: ClusterDirectory) -> Iterator[str]:
-    """Go on with an earlier members.json, and make it anew where it is damaged or missing."""
+    """Accepts an earlier members.json, and rewrites a damaged or missing one."""
     try:
         directory.members()
     except FileUnsupported:
@@ -54,12 +54,12 @@ def _members(directory: ClusterDirectory) -> Iterator[str]:
         yield _accepted(directory.listed(MEMBERS_NAME, MEMBERS_OUTDATED), error)
     except DirectoryDamaged as error:
         shards = ", ".join(map(str, directory.make_members_anew()))
-        yield f"{error.path}: {error.problem}. It is made anew: `cdp up` runs the shards {shards}"
+        yield f"{error.path}: {error.problem}. It was rewritten: `cdp up` runs the shards {shards}"
 
 
 def _accepted(file: ListedFile, error: FileOutdated) -> str:
     file.accept(OsFiles())
-    return f"{error.path}: {error.problem}. It is used as it is"
+    return f"{error.path}: {error.problem}. It is used unchanged"
 
 
 def _has_data(directory: ClusterDirectory, shard: int) -> bool:
@@ -71,11 +71,11 @@ def _list_of(directory: ClusterDirectory) -> Iterator[str]:
     path = directory.path / INVENTORY_NAME
     try:
         if read_inventory(directory.path, directory.mark(INVENTORY_NAME)) is None:
-            yield f"{path} is missing; it is made from the files that are there"
+            yield f"{path} is missing; it is rebuilt from the files that exist"
     except FileUnsupported:
         raise
     except DirectoryDamaged as error:
-        yield f"{error.path} is damaged ({error.problem}); it is made from the files that are there"
+        yield f"{error.path} is damaged ({error.problem}); it is rebuilt from the files that exist"
         path.unlink()
     names = [KEYS_NAME, *map(shard_name, directory.shards_here())]
     directory.remember(*(name for name in names if (directory.path / name).exists()))

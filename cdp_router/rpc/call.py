@@ -1,4 +1,4 @@
-"""One call while it runs: what logs, metrics and traces say about it, and what it passes on to the shards it calls."""
+"""One call while it runs: its facts for logs, metrics and traces, and the metadata for the shards it calls."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Call:
     previous_attempts: int = 0
     code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
     principal: Principal = ANYBODY
-    request: Message | None = None  # once it is read, and only where it is the only one
+    request: Message | None = None  # once it is read, and only if it is the only one
     reason: str = "OK"  # of its end
-    facts: dict[str, str | int] = field(default_factory=dict)  # about the answer, for who keeps a record
-    passed_on: Metadata = ()  # what observers add to the calls this one makes
-    span: object = None  # of the trace, where there is one
+    facts: dict[str, str | int] = field(default_factory=dict)  # about the answer, for records of the call
+    passed_on: Metadata = ()  # metadata that observers add to the calls this one makes
+    span: object = None  # of the trace, if there is one
 
     @property
     def path(self) -> str:
@@ -61,7 +61,7 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
 
 
 def is_usable(request_id: str) -> bool:
-    """True if an id from outside may stand in logs and headers."""
+    """True if an id from outside may appear in logs and headers."""
     return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()
 
 
@@ -72,19 +72,19 @@ def current_principal() -> Principal:
 
 
 def note(**facts: str | int) -> None:
-    """Add to what is kept of the current call; nothing about people."""
+    """Adds facts to the record of the current call; nothing about people."""
     call = _CURRENT.get()
     if call is not None:
         call.facts.update(facts)
 
 
 def current_request_id() -> str:
-    """The id of the request this task works for; empty outside of one."""
+    """The id of the request that this task works for; empty outside of one."""
     call = _CURRENT.get()
     return call.request_id if call is not None else ""
 
 
 def outgoing_metadata() -> Metadata:
-    """Metadata that a call on behalf of the current one carries along."""
+    """Metadata to send with a call on behalf of the current one."""
     call = _CURRENT.get()
     return ((REQUEST_ID, call.request_id), *call.passed_on) if call is not None else ()

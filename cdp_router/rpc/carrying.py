@@ -1,4 +1,4 @@
-"""Channels whose calls carry something: request id and trace of the call they are made for, and who makes them."""
+"""Channels whose calls carry metadata: request id and trace of the original call, and the caller's credentials."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 
 
 def carrying(channel: Channel, own: Metadata = ()) -> Channel:
-    """Channel for stubs of such calls; `own` goes with each of them."""
+    """Channel for stubs of such calls; `own` is sent with each of them."""
     return cast("Channel", _Carrying(channel, own))
 
 
 class _Carrying:
-    """As much of a channel as stubs use; an interceptor would cost a task and two objects a call."""
+    """The part of a channel that stubs use; an interceptor would cost a task and two objects a call."""
 
     def __init__(self, channel: grpc.Channel | grpc.aio.Channel, own: Metadata) -> None:
         self._channel, self._own = channel, own

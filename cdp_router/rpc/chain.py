@@ -24,25 +24,25 @@ from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.method_bounds import Bounds, bounds_of
 from cdp_router.rpc.record import NoRecord, Record
 
-_TELLING_SECONDS: Final = 0.05  # what it takes to tell a caller that its deadline is about to pass
+_TELLING_SECONDS: Final = 0.05  # to inform a caller before its deadline passes
 _TELLING_SHARE: Final = 0.1
 _FAR_SECONDS: Final = 1e8  # gRPC reports an enormous remaining time when the caller set none
-_STANDARD_SERVICES: Final = "/grpc."  # health and reflection bring their own manners
+_STANDARD_SERVICES: Final = "/grpc."  # health and reflection have their own handling
 
 
 class Observer(Protocol):
-    """Is told of every call."""
+    """Receives the begin and the end of every call."""
 
     def began(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """A call came in."""
+        """Receives a call that came in."""
 
     def ended(self, call: Call, seconds: float) -> None:
-        """A call has ended, with call.code."""
+        """Receives a call that has ended, with call.code."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """A method as the chain serves it."""
+    """A method in the form that the chain serves."""
 
     service: str
     name: str
@@ -50,7 +50,7 @@ class _Method:
     handler: Any
 
     def read(self, raw: bytes) -> Any:
-        """The request in `raw`; RequestInvalid where it is too large or none."""
+        """The request in `raw`; RequestInvalid if it is too large or no such message."""
         if len(raw) > self.bounds.request_bytes:
             raise RequestInvalid("request", f"{len(raw)} bytes; the limit is {self.bounds.request_bytes}")
         try:
@@ -77,12 +77,12 @@ class Chain(grpc.aio.ServerInterceptor):
         self._idle.set()
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new calls, end request streams, and wait for what runs, at most so long."""
+        """Refuses new calls, ends request streams, and waits for running calls, at most `seconds`."""
         self._closing.set()
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
-            return  # the server's stop ends what is left
+            return  # the server's stop ends the others
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -99,8 +99,8 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _inside(self, method: _Method) -> Any:
         handler = method.handler
-        # Without a deserializer gRPC hands over the bytes: what cannot be read must end with a status of ours. As a
-        # stream it hands over nothing before it is asked: who may not call is refused before the request is read.
+        # Without a deserializer gRPC passes the bytes: unreadable ones must end with a status of ours. In a stream it
+        # passes nothing before it is asked: a caller without permission is refused before its request is read.
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream(method), None, handler.response_serializer)
         if handler.response_streaming:
@@ -117,7 +117,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _responses(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-            # Writing in here, and not yielding, keeps a client that reads too slowly under the cap as well.
+            # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
             async with self._around(method, context) as call:
                 request = await self._begun(method, context, call)
                 async with aclosing(method.handler.unary_stream(request, context)) as responses:
@@ -138,7 +138,7 @@ class Chain(grpc.aio.ServerInterceptor):
         return serve
 
     async def _begun(self, method: _Method, context: Context, call: Call) -> Any:
-        """The request of a call, once it is kept that it begins."""
+        """The request of a call, once its begin is recorded."""
         async with self._turn(method, call):
             if (raw := await context.read()) is grpc.aio.EOF:
                 raise RequestInvalid("request", "a message is missing")
@@ -147,9 +147,9 @@ class Chain(grpc.aio.ServerInterceptor):
         return call.request
 
     async def _next(self, method: _Method, context: Context, call: Call) -> Any:
-        """The next request of a stream, EOF at its end; ShuttingDown where the process wants to end it."""
+        """The next request of a stream, EOF at its end; ShuttingDown if the process has to end it."""
         async with self._turn(method, call):
-            # Read like this nothing holds the bytes any longer; the iterator that gRPC gives has the last ones.
+            # With this call nothing holds the bytes any longer; gRPC's iterator keeps the last ones.
             if (raw := await self._arrived(context)) is grpc.aio.EOF:
                 return raw
             self._gate.renew(call)
@@ -171,7 +171,7 @@ class Chain(grpc.aio.ServerInterceptor):
         finally:
             closing.cancel()
             arriving.cancel()
-            await asyncio.gather(arriving, closing, return_exceptions=True)  # whoever hung up, reading may have failed
+            await asyncio.gather(arriving, closing, return_exceptions=True)  # after a hang-up reading may have failed
 
     @asynccontextmanager
     async def _around(self, method: _Method, context: Context) -> AsyncIterator[Call]:
@@ -195,7 +195,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _translated(self, call: Call, context: Context) -> AsyncIterator[None]:
-        """End the call with the rich status of what goes wrong, and note its code."""
+        """Ends the call with the rich status of any failure, and notes its code."""
         try:
             yield
             call.code = grpc.StatusCode.OK
@@ -211,7 +211,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _recorded(self, call: Call) -> AsyncIterator[None]:
-        """Have it kept how the call ends, before its caller is told."""
+        """Records the outcome of the call before its caller gets it."""
         try:
             yield
         except asyncio.CancelledError:
@@ -240,7 +240,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
 @asynccontextmanager
 async def _capped(cap: float | None, remaining: float | None) -> AsyncIterator[None]:
-    """At most so long, and a moment less than the caller waits: gRPC would end the call there without a word."""
+    """Limits the call to the cap, and to a moment less than its caller waits: gRPC would end it without a message."""
     told = math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
     seconds = min(cap or math.inf, told)
     try:

@@ -10,20 +10,20 @@ from cdp_router.rpc.call import Call
 
 
 class Gate(Protocol):
-    """Lets a call in, or raises the RouterError it ends with. Health and reflection do not pass here."""
+    """Admits a call, or raises the RouterError that ends it. Health and reflection do not pass here."""
 
     def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """Decide by the method and what the caller sent with it, and note in the call who that is."""
+        """Decides by the method and the metadata, and records the caller in the call."""
 
     def renew(self, call: Call) -> None:
-        """Decide again, for the next message of a stream, whichever way it goes."""
+        """Decides again, for the next message of a stream, in either direction."""
 
 
 class OpenGate:
-    """Lets everybody in: right only on the loopback address, where processes of this machine call."""
+    """Admits everybody: right only on the loopback address, for processes of this machine."""
 
     def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """Nothing to decide."""
+        """Does nothing: everybody is admitted."""
 
     def renew(self, call: Call) -> None:
-        """Nothing to decide."""
+        """Does nothing: everybody is admitted."""

@@ -1,7 +1,7 @@
-"""Large requests on their way in: how many are read at once, since each may become as large as its bound.
+"""Large requests on their way in: a limit on how many are read at once, since each may be as large as its bound.
 
-A stream takes a turn for each message, and has it while it waits for one: nothing says how much of a message has come
-in. Streams that wait longest are ended when others lack a turn.
+A stream takes a turn for each message, and holds it while it waits for one: gRPC does not reveal how much of a message
+has arrived. Streams that wait longest are ended when others lack a turn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cdp_router.limits import (
 
 @dataclass(slots=True)
 class _OfKey:
-    """The turns of one key, and how many requests have or await one."""
+    """The turns of one key, and the number of requests that have or await one."""
 
     turns: asyncio.Semaphore
     count: int = 0
@@ -32,7 +32,7 @@ class _OfKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stream:
-    """A stream that waits for its next message, and the turns it has meanwhile."""
+    """A stream that waits for its next message, and the turns it holds meanwhile."""
 
     turns: Sequence[asyncio.Semaphore]
     since: float
@@ -40,7 +40,7 @@ class _Stream:
 
 
 class Readings:
-    """Lets in so many large requests at a time, and fewer of one key; others wait a little while, or come again."""
+    """Admits a limited number of large requests at a time, and fewer of one key; others wait briefly or are refused."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Readings:
     ) -> None:
         self._room, self._of_key = asyncio.Semaphore(together), of_key
         self._keys = dict[str, _OfKey]()
-        self._streams = list[_Stream]()  # the one that waits longest first
+        self._streams = list[_Stream]()  # the longest waiting one first
         self._wait_seconds, self._read_seconds, self._idle_seconds = wait_seconds, read_seconds, idle_seconds
 
     @asynccontextmanager
     async def one(self, key: str) -> AsyncIterator[None]:
-        """While a request under a key is read; Overloaded where it gets no turn, DeadlineMissed where it never ends."""
+        """Holds a turn while a request is read; Overloaded if it gets no turn, DeadlineMissed if it takes too long."""
         async with self._turn(key):
             try:
                 async with asyncio.timeout(self._read_seconds):
@@ -67,7 +67,7 @@ class Readings:
 
     @asynccontextmanager
     async def next_of_stream(self, key: str) -> AsyncIterator[None]:
-        """While the next message of a stream is awaited and read; Overloaded where others need the turn."""
+        """Holds a turn while the next message of a stream is awaited and read; Overloaded if others need the turn."""
         async with self._turn(key) as turns:
             waiting = _Stream(turns, asyncio.get_running_loop().time(), asyncio.timeout(None))
             try:
@@ -80,12 +80,12 @@ class Readings:
             except TimeoutError:
                 if not waiting.timer.expired():
                     raise
-                problem = "the stream waited for its next batch, and others had something to send; open a new stream"
+                problem = "the stream waited for its next batch, and others needed its turn; open a new stream"
                 raise Overloaded(problem, INGEST_RETRY_AFTER_MS) from None
 
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncIterator[Sequence[asyncio.Semaphore]]:
-        """Turn taken for one request. Without keys all callers are one, and have all turns."""
+        """Turn for one request. Without keys all callers share all turns."""
         own = self._keys.setdefault(key, _OfKey(asyncio.Semaphore(self._of_key)))
         own.count += 1
         turns = (own.turns, self._room) if key else (self._room,)
@@ -120,7 +120,7 @@ class Readings:
                 patience.cancel()
 
     def _end_idlest(self, turns: asyncio.Semaphore, before: float) -> None:
-        """End the stream that has waited longest with one of these turns, where it has waited since `before`."""
+        """Ends the stream that has waited longest with one of these turns, if it has waited since `before`."""
         for stream in self._streams:
             if stream.since <= before and turns in stream.turns and stream.timer.when() is None:
                 stream.timer.reschedule(asyncio.get_running_loop().time())

@@ -30,7 +30,7 @@ _LONG: Final = Bounds(REQUEST_BYTES_MAX, LONG_SECONDS_MAX)
 _OTHERS: Final[Mapping[str, Bounds]] = {
     "/cdp.v1.IngestService/Ingest": Bounds(MESSAGE_BYTES_MAX, REQUEST_SECONDS_MAX),
     "/cdp.v1.IngestService/IngestStream": Bounds(MESSAGE_BYTES_MAX, None),
-    # What reads or writes everything.
+    # Methods that read or write everything.
     "/cdp.v1.AdminService/GetDigest": _LONG,
     "/cdp.v1.AdminService/CreateSnapshot": _LONG,
     "/cdp.v1.AdminService/VerifySnapshots": _LONG,
@@ -49,5 +49,5 @@ _OTHERS: Final[Mapping[str, Bounds]] = {
 def bounds_of(path: str) -> Bounds:
     """Bounds of a method given as /service/method."""
     if path.split("/")[1] in SHARD_SERVICES:
-        return _INTERNAL  # calls between processes of the cluster carry what was bounded where it came in
+        return _INTERNAL  # calls between processes of the cluster carry requests that were bounded on entry
     return _OTHERS.get(path, _USUAL)

@@ -1,4 +1,4 @@
-"""Caller of a method, as far as a process knows."""
+"""Caller of a method, as a process knows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The key a call came with; no id where no keys are asked for."""
+    """The key of a call; no id if no keys are required."""
 
     key: str
     name: str

@@ -1,4 +1,4 @@
-"""Record of what was done on whose behalf."""
+"""Record of calls and their callers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from cdp_router.rpc.call import Call
 
 
 class Record(Protocol):
-    """Is told of every call, and may refuse to let go on what it cannot keep: it raises the RouterError then."""
+    """Records every call; raises the RouterError that ends a call which it could not record."""
 
     async def begun(self, call: Call) -> None:
-        """A call was let in, and its request is read."""
+        """Records a call that was admitted, with its request."""
 
     async def ended(self, call: Call) -> None:
-        """A call has ended as call.reason says; nothing of that is told the caller yet."""
+        """Records the outcome of a call, call.reason, before the caller gets it."""
 
 
 class NoRecord:
     """Keeps nothing."""
 
     async def begun(self, call: Call) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
     async def ended(self, call: Call) -> None:
-        """Nothing is kept."""
+        """Does nothing."""

@@ -1,4 +1,4 @@
-"""Roles that each method of a router needs: the one table of it. A method that is not listed is served to nobody."""
+"""Roles that each method of a router requires, in one table. A method that is not listed is served to nobody."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from cdp_router.rpc.principal import Role
 
-# One person that the caller can name: keys with the role query alone get it with personal values masked
+# One person that the caller can name: keys with only the role query get it with personal values masked
 # (`discretion.py`).
 _MASKED: Final = (
     "ProfileService/BatchGetProfiles",
@@ -28,7 +28,7 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "SegmentService/GetSegment",
         "SegmentService/ListSegments",
     ),
-    # All of a person, or the names of many.
+    # Everything about a person, or the names of many.
     Role.PROFILE_READ: (
         "ExportService/ExportRecords",
         "IdentityService/ExplainIdentity",
@@ -64,12 +64,12 @@ _BY_ROLE: Final[Mapping[Role, tuple[str, ...]]] = {
         "AdminService/PurgeErased",
     ),
 }
-# The role that gives all of a method's answer.
+# The role that gives the whole answer of a method.
 NEEDED: Final[Mapping[str, Role]] = {
     **{f"/cdp.v1.{method}": role for role, methods in _BY_ROLE.items() for method in methods},
     **{f"/cdp.v1.{method}": Role.PROFILE_READ for method in _MASKED},
 }
-# The roles that are let in: any of them is enough.
+# The roles that are admitted: any of them is enough.
 LET_IN: Final[Mapping[str, frozenset[Role]]] = {
     **{path: frozenset({role}) for path, role in NEEDED.items()},
     **{f"/cdp.v1.{method}": frozenset({Role.PROFILE_READ, Role.QUERY}) for method in _MASKED},

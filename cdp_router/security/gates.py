@@ -1,4 +1,4 @@
-"""The gates of the call chain: a router's asks for API keys, a shard's for the cluster's secret."""
+"""The gates of the call chain: a router's checks API keys, a shard's the cluster's secret."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SCHEME: Final = "bearer "
 
 
 class KeyGate:
-    """Lets in whose key has the role that the method needs; everybody as long as there is no file of keys."""
+    """Admits callers whose key has the role that the method needs; everybody while there is no file of keys."""
 
     def __init__(self, file: KeyFile, clock: Clock, rates: Rates | None = None) -> None:
         self._file, self._clock, self._rates = file, clock, rates or Rates()
 
     def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """Know the key that was sent, and note whose it is in the call."""
+        """Checks the key of a call, and records its principal in the call."""
         keys = self._file.keys()
         if keys is None:
             return
@@ -39,34 +39,34 @@ class KeyGate:
         self._rates.admit_call(call.principal)
 
     def renew(self, call: Call) -> None:
-        """Between two messages of a stream: the key must still hold."""
+        """Checks between two messages of a stream that the key is still valid."""
         keys = self._file.keys()
         if keys is None:
             return
         key = keys.get(call.principal.key)
         if key is None or not key.is_active(self._clock.now_ms()):
-            raise Unauthenticated("KEY_REVOKED", f"the API key {call.principal.key} does not hold any more")
+            raise Unauthenticated("KEY_REVOKED", f"the API key {call.principal.key} is no longer valid")
 
 
 class ClusterGate:
-    """Lets in processes of this cluster."""
+    """Admits processes of this cluster."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def admit(self, call: Call, metadata: grpc.aio.Metadata) -> None:
-        """Know the secret."""
+        """Checks the secret."""
         shown = [value for key, value in metadata if key == SECRET_HEADER]
         given = shown[0].encode() if len(shown) == 1 and isinstance(shown[0], str) else b""
         if not hmac.compare_digest(given, self._secret):
             raise Unauthenticated("CLUSTER_SECRET_MISSING", "shards answer their routers only; ask a router")
 
     def renew(self, call: Call) -> None:
-        """The secret of a cluster is for life."""
+        """Does nothing: the secret of a cluster never changes."""
 
 
 def _shown(metadata: grpc.aio.Metadata) -> str:
-    """The key that came with a call."""
+    """The key sent with a call."""
     shown = [value for key, value in metadata if key == AUTHORIZATION]
     if not shown:
         problem = "an API key is needed: send it as `authorization: Bearer KEY`, or set CDP_API_KEY for cdp and the SDK"

@@ -1,4 +1,4 @@
-"""Places where the holder of an admin key may have shards copy snapshots, as the operator of the router allows."""
+"""Places to which the holder of an admin key may have snapshots copied, as the operator of the router allows."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def allowed_places(environment: Mapping[str, str] = os.environ) -> Sequence[str]
 
 
 def check_place(destination: str, allowed: Sequence[str]) -> None:
-    """RequestInvalid where a destination lies below none of the allowed places, however it is written."""
+    """Raises RequestInvalid if a destination lies below none of the allowed places, however it is written."""
     if not destination or not allowed:
         return
     wanted = _parts(destination)
     if not any(wanted is not None and wanted[: len(place)] == place for place in map(_parts, allowed) if place):
         raise RequestInvalid(
-            "destination", f"snapshots may be copied below {', '.join(allowed)} only; {PLACES} of the router says so"
+            "destination", f"snapshots may be copied below {', '.join(allowed)} only, as {PLACES} of the router states"
         )
 
 
 def _parts(place: str) -> list[str] | None:
-    """Scheme, host and folders of a place; None for a relative path, which would depend on where a shard runs."""
+    """Scheme, host and folders of a place; None for a relative path, which would depend on the shard's directory."""
     scheme, _, rest = place.rpartition("://")
     path = unquote(rest.partition("?")[0]) if scheme else rest
     if not scheme and not path.startswith("/"):

@@ -29,18 +29,18 @@ from cdp_store.memory.digest import Digest
 from cdp_store.outside.sealed import seal_json
 from cdp_store.snapshot.places import place_at
 
-_STATUS_SECONDS = 5.0  # a status must come back soon, above all when a shard hangs
+_STATUS_SECONDS = 5.0  # a status must come soon, above all when a shard hangs
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
-    """Looks after the cluster."""
+    """Serves the administration of the cluster."""
 
     def __init__(self, routing: Routing, erasures: Erasures) -> None:
         self._routing, self._cluster, self._director = routing, routing.cluster, Director(routing)
         self._erasures = erasures
 
     async def GetStatus(self, request: admin_pb2.GetStatusRequest, context: Context) -> admin_pb2.GetStatusResponse:
-        """Say what the cluster holds; shards that do not answer are listed as unreachable."""
+        """Reports the contents of the cluster; lists shards that do not answer as unreachable."""
         deadline = Deadline.after(context.time_remaining(), _STATUS_SECONDS)
         shards = dict(sorted(self._routing.shards.items()))
         gathered = await self._routing.everywhere(READ_STATUS, shard_pb2.ReadStatusRequest(), deadline)
@@ -61,7 +61,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         )
 
     async def GetSchema(self, request: admin_pb2.GetSchemaRequest, context: Context) -> admin_pb2.GetSchemaResponse:
-        """List the names seen anywhere."""
+        """Lists the names seen anywhere."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         gathered = await self._routing.everywhere(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), deadline)
         names = Names()
@@ -74,7 +74,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def EraseProfile(
         self, request: admin_pb2.EraseProfileRequest, context: Context
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a person, with a receipt."""
+        """Erases a person; returns a receipt."""
         default = LONG_SECONDS_MAX if request.purge else QUERY_SECONDS_DEFAULT
         deadline = Deadline.after(context.time_remaining(), default)
         return await self._erasures.erase(request, deadline)
@@ -82,33 +82,33 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def ListSuppressions(
         self, request: admin_pb2.ListSuppressionsRequest, context: Context
     ) -> admin_pb2.ListSuppressionsResponse:
-        """List the identifiers under which nothing is taken."""
+        """Lists the identifiers under which no record is accepted."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await list_suppressions(self._routing, deadline)
 
     async def LiftSuppression(
         self, request: admin_pb2.LiftSuppressionRequest, context: Context
     ) -> admin_pb2.LiftSuppressionResponse:
-        """Let records come in again under an identifier."""
+        """Accepts records under an identifier again."""
         return await lift(request, self._routing, Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT))
 
     async def PurgeErased(
         self, request: admin_pb2.PurgeErasedRequest, context: Context
     ) -> admin_pb2.PurgeErasedResponse:
-        """Have every shard remove what erased profiles have left in its files; all must answer."""
+        """Makes every shard remove the remains of erased profiles from its files; all must answer."""
         return admin_pb2.PurgeErasedResponse(shards=await purge_files(self._routing, _long(context)))
 
     async def GetRetention(
         self, request: admin_pb2.GetRetentionRequest, context: Context
     ) -> admin_pb2.GetRetentionResponse:
-        """Say how long events are kept."""
+        """Reports how long events are kept."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await get_retention(self._routing, deadline)
 
     async def SetRetention(
         self, request: admin_pb2.SetRetentionRequest, context: Context
     ) -> admin_pb2.SetRetentionResponse:
-        """Change how long events are kept."""
+        """Changes how long events are kept."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT)
         return await set_retention(request.rule, self._routing, deadline)
 
@@ -125,7 +125,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def CreateSnapshot(
         self, request: admin_pb2.CreateSnapshotRequest, context: Context
     ) -> admin_pb2.CreateSnapshotResponse:
-        """Have every shard write a snapshot."""
+        """Makes every shard write a snapshot."""
         check_destination(request.destination)
         check_place(request.destination, allowed_places())
         order = shard_pb2.TakeSnapshotRequest(destination=request.destination)
@@ -140,7 +140,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.CreateSnapshotResponse(shards=[answer.snapshot for answer in answers])
 
     def _placement(self, answers: Sequence[shard_pb2.TakeSnapshotResponse]) -> Placement:
-        """Shards whose snapshots hold each partition; when one moved meanwhile, two may hold all of it."""
+        """Shards whose snapshots hold each partition; if one moved meanwhile, two may hold all of it."""
         holders = {number: answer.snapshot.shard for answer in answers for number in answer.snapshot.partitions}
         missing = sorted(set(self._routing.map.partitions) - set(holders))
         if missing:
@@ -153,13 +153,13 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def RestoreCluster(
         self, request: admin_pb2.RestoreClusterRequest, context: Context
     ) -> admin_pb2.RestoreClusterResponse:
-        """Refuse, and say how a restore is done."""
+        """Refuses; the message describes a restore."""
         raise RestoreRefused(request.source)
 
     async def VerifySnapshots(
         self, request: admin_pb2.VerifySnapshotsRequest, context: Context
     ) -> admin_pb2.VerifySnapshotsResponse:
-        """Have every shard check the files of its snapshots."""
+        """Makes every shard check the files of its snapshots."""
         order = shard_pb2.ShardServiceVerifySnapshotsRequest()
         gathered = await self._routing.everywhere(VERIFY_SNAPSHOTS, order, _long(context))
         results = [answer.result for answer in self._routing.whole(gathered).values()]
@@ -173,21 +173,21 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def MovePartition(
         self, request: admin_pb2.MovePartitionRequest, context: Context
     ) -> admin_pb2.MovePartitionResponse:
-        """Begin to move a partition."""
+        """Begins to move a partition."""
         return admin_pb2.MovePartitionResponse(move=await self._director.move(request.partition, request.shard))
 
     async def DrainShard(self, request: admin_pb2.DrainShardRequest, context: Context) -> admin_pb2.DrainShardResponse:
-        """Begin to move all partitions of a shard away."""
+        """Begins to move all partitions of a shard away."""
         return admin_pb2.DrainShardResponse(moves=await self._director.drain(request.shard))
 
     async def StopMove(self, request: admin_pb2.StopMoveRequest, context: Context) -> admin_pb2.StopMoveResponse:
-        """Leave a partition where it is."""
+        """Keeps a partition in its place."""
         return admin_pb2.StopMoveResponse(stopped=await self._director.stop(request.partition))
 
     async def ListPlacements(
         self, request: admin_pb2.ListPlacementsRequest, context: Context
     ) -> admin_pb2.ListPlacementsResponse:
-        """Say where partitions are."""
+        """Reports the places of partitions."""
         return await self._director.list()
 
 

@@ -16,7 +16,7 @@ from cdp_router.limits import EXPORTS_OF_ALL_MAX, EXPORTS_RETRY_MS, LONG_SECONDS
 
 
 class ExportService(export_pb2_grpc.ExportServiceServicer):
-    """Gives everything."""
+    """Streams everything."""
 
     def __init__(self, routing: Routing) -> None:
         self._exports, self._running = Exports(routing), 0
@@ -24,9 +24,9 @@ class ExportService(export_pb2_grpc.ExportServiceServicer):
     async def ExportRecords(
         self, request: export_pb2.ExportRecordsRequest, context: Context
     ) -> AsyncIterator[export_pb2.ExportRecordsResponse]:
-        """Give everything there is; Overloaded while it is being given to too many others."""
+        """Streams all contents; Overloaded while it streams them to too many others."""
         if self._running >= EXPORTS_OF_ALL_MAX:
-            raise Overloaded(f"{EXPORTS_OF_ALL_MAX} exports of everything are on their way", EXPORTS_RETRY_MS)
+            raise Overloaded(f"{EXPORTS_OF_ALL_MAX} exports of everything are running", EXPORTS_RETRY_MS)
         self._running += 1
         try:
             deadline = Deadline.after(context.time_remaining(), LONG_SECONDS_MAX).for_shards()

@@ -12,7 +12,7 @@ from cdp_router.limits import QUERY_SECONDS_DEFAULT
 
 
 class IdentityService(identity_pb2_grpc.IdentityServiceServicer):
-    """Explains and corrects which identifiers are one person."""
+    """Explains and corrects the links between identifiers."""
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities
@@ -20,13 +20,13 @@ class IdentityService(identity_pb2_grpc.IdentityServiceServicer):
     async def ExplainIdentity(
         self, request: identity_pb2.ExplainIdentityRequest, context: Context
     ) -> identity_pb2.ExplainIdentityResponse:
-        """Say whom an identifier belongs to, and why."""
+        """Reports the owner of an identifier, and the reasons."""
         return await self._identities.explain(checked(request.identifier, "identifier"), _deadline(context))
 
     async def UnlinkIdentifier(
         self, request: identity_pb2.UnlinkIdentifierRequest, context: Context
     ) -> identity_pb2.UnlinkIdentifierResponse:
-        """Take two identifiers apart for good."""
+        """Unlinks two identifiers for good."""
         return await self._identities.unlink(request, _deadline(context))
 
 

@@ -22,29 +22,29 @@ _STREAM_BATCHES_IN_FLIGHT = 8
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
-    """Takes batches."""
+    """Accepts batches."""
 
     def __init__(self, ingest: Ingest, metrics: IngestMetrics | None = None, rates: Rates | None = None) -> None:
         self._ingest, self._metrics, self._rates = ingest, metrics or IngestMetrics(), rates or Rates()
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, context: Context) -> ingest_pb2.IngestResponse:
-        """Take one batch."""
+        """Accepts one batch."""
         deadline = Deadline.after(context.time_remaining(), INGEST_SECONDS_DEFAULT)
         return ingest_pb2.IngestResponse(result=await self._taken(request.batch, deadline))
 
     async def IngestStream(
         self, request_iterator: AsyncIterator[ingest_pb2.IngestStreamRequest], context: Context
     ) -> AsyncIterator[ingest_pb2.IngestStreamResponse]:
-        """Take batches as they come, a few at once; answers keep their order, and stop reading when they lag."""
+        """Accepts batches as they arrive, a few at once; answers keep their order, and reading stops when they lag."""
         answers = asyncio.Queue[asyncio.Task[ingest_pb2.IngestStreamResponse] | None]()
         room = asyncio.Semaphore(_STREAM_BATCHES_IN_FLIGHT)
 
         async def read() -> None:
             try:
-                await room.acquire()  # first: a batch that has come in is at work, and counted
+                await room.acquire()  # first: a batch that has been read is counted as work
                 async for request in request_iterator:
                     answers.put_nowait(awaited(self._take(request.batch)))
-                    del request  # while the next one is awaited, which may be long
+                    del request  # before the wait for the next one, which may be long
                     await room.acquire()
             finally:
                 answers.put_nowait(None)
@@ -60,7 +60,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             await asyncio.gather(reader, return_exceptions=True)
 
     async def _taken(self, batch: ingest_pb2.Batch, deadline: Deadline) -> ingest_pb2.BatchResult:
-        """The result of a batch; RateLimited where its key has sent too much."""
+        """The result of a batch; RateLimited if its key has sent too much."""
         principal = current_principal()
         self._rates.admit_events(principal)  # before any work; and again once others have been counted
         result = await self._ingest.take(batch, deadline, partial(self._rates.admit_batch, principal))

@@ -12,17 +12,17 @@ from cdp_router.security.privacy.privacy import Privacy, SharedPrivacy
 
 
 class PrivacyService(pb_grpc.PrivacyServiceServicer):
-    """Keeps what is withheld from keys without profile-read."""
+    """Serves the settings of the values withheld from keys without profile-read."""
 
     def __init__(self, privacy: SharedPrivacy) -> None:
         self._privacy = privacy
 
     async def GetPrivacy(self, request: pb.GetPrivacyRequest, context: Context) -> pb.GetPrivacyResponse:
-        """Say what is withheld."""
+        """Returns the settings."""
         return pb.GetPrivacyResponse(privacy=_to_message(await self._privacy.newest(_deadline(context))))
 
     async def ChangePrivacy(self, request: pb.ChangePrivacyRequest, context: Context) -> pb.ChangePrivacyResponse:
-        """Change what is withheld."""
+        """Changes the settings."""
         smallest = request.smallest_count if request.HasField("smallest_count") else None
         after = await self._privacy.change(request.mark, request.unmark, smallest, _deadline(context))
         return pb.ChangePrivacyResponse(privacy=_to_message(after))

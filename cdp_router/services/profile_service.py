@@ -44,7 +44,7 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     async def ExportProfile(
         self, request: profile_pb2.ExportProfileRequest, context: Context
     ) -> AsyncIterator[profile_pb2.ExportProfileResponse]:
-        """Give everything that is kept of a person; Overloaded while too many others are being given."""
+        """Streams everything kept about a person; Overloaded while too many other exports run."""
         asked = profile_reference.named(request.name, "name.")
         if self._exports >= EXPORTS_MAX:
             raise Overloaded(f"{EXPORTS_MAX} persons are being exported", EXPORTS_RETRY_MS)
@@ -60,7 +60,7 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     async def BatchGetProfiles(
         self, request: profile_pb2.BatchGetProfilesRequest, context: Context
     ) -> profile_pb2.BatchGetProfilesResponse:
-        """Give several profiles."""
+        """Returns several profiles."""
         if not 1 <= len(request.names) <= PROFILES_PER_BATCH_MAX:
             raise RequestInvalid("names", f"must be 1 to {PROFILES_PER_BATCH_MAX} of them")
         events_max = PROFILE_EVENTS_MAX if len(request.names) == 1 else PROFILE_EVENTS_DEFAULT
@@ -88,13 +88,13 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     async def ListProfileEvents(
         self, request: profile_pb2.ListProfileEventsRequest, context: Context
     ) -> profile_pb2.ListProfileEventsResponse:
-        """Give a page of a profile's events."""
+        """Returns a page of a profile's events."""
         if request.page_size > PROFILE_EVENTS_MAX:
             raise RequestInvalid("page_size", f"at most {PROFILE_EVENTS_MAX}")
         if len(request.event_names) > EVENT_NAMES_PER_PAGE_MAX:
             raise RequestInvalid("event_names", f"at most {EVENT_NAMES_PER_PAGE_MAX}")
         size = request.page_size or PROFILE_EVENTS_DEFAULT
-        wanted = self._wanted(request.name, "name.", size + 1)  # one more tells whether there is another page
+        wanted = self._wanted(request.name, "name.", size + 1)  # one more shows whether there is another page
         wanted.event_names.extend(request.event_names)
         if request.page_token:
             wanted.after.CopyFrom(_read_token(request.page_token))
@@ -111,7 +111,7 @@ class ProfileService(profile_pb2_grpc.ProfileServiceServicer):
     async def ListProfileIdentifiers(
         self, request: profile_pb2.ListProfileIdentifiersRequest, context: Context
     ) -> profile_pb2.ListProfileIdentifiersResponse:
-        """Give the identifiers of a profile, that by which it is known first."""
+        """Returns the identifiers of a profile, its own first."""
         deadline = _deadline(context)
         wanted = self._wanted(request.name, "name.", 0)
         masking = await self._discretion.about_one([wanted.identifier.kind], deadline)
@@ -137,9 +137,9 @@ def _read_token(token: str) -> shard_pb2.PageEnd:
     try:
         time_ms, given = msgspec.msgpack.decode(base64.urlsafe_b64decode(token), type=tuple[int, int])
     except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-        raise RequestInvalid("page_token", "is none that a page before has given") from error
+        raise RequestInvalid("page_token", "is not from an earlier page") from error
     if not (TIME_MIN_MS <= time_ms <= TIME_MAX_MS and 0 <= given <= _GIVEN_MAX):
-        raise RequestInvalid("page_token", "is none that a page before has given")
+        raise RequestInvalid("page_token", "is not from an earlier page")
     return shard_pb2.PageEnd(time_ms=time_ms, given=given)
 
 

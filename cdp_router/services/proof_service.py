@@ -23,7 +23,7 @@ class ProofService(proof_pb2_grpc.ProofServiceServicer):
     async def ExplainUser(
         self, request: proof_pb2.ExplainUserRequest, context: Context
     ) -> proof_pb2.ExplainUserResponse:
-        """Show what decided about one user."""
+        """Returns the parts that decided about one user."""
         deadline = Deadline.after(context.time_remaining(), QUERY_SECONDS_DEFAULT).for_shards()
         masking = await self._discretion.about_one([named(request)[0]], deadline)
         if masking is None:

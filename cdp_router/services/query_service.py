@@ -32,13 +32,13 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self._answered = answered or AnsweredQueries(QueryMetrics(), SLOW_QUERY_MS_DEFAULT)
 
     async def Query(self, request: query_pb2.QueryRequest, context: Context) -> query_pb2.QueryResponse:
-        """Answer a question."""
+        """Answers a question."""
         deadline = _deadline(context)
         asked_ms = monotonic_ms()
 
         async def ask(check: Check) -> query_pb2.QueryResponse:
             response = await self._queries.query(request, deadline, asked_ms, check)
-            self._answered.answered(response)  # with its sizes, which keys without profile-read are not told
+            self._answered.answered(response)  # with its sizes, which keys without profile-read do not get
             return response
 
         return await self._discretion.answer(ask, deadline)
@@ -46,9 +46,9 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def Members(
         self, request: query_pb2.MembersRequest, context: Context
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        """Stream a segment's members; Overloaded while too many are on their way."""
+        """Streams a segment's members; Overloaded while too many lists are running."""
         if self._member_streams >= MEMBER_STREAMS_MAX:
-            raise Overloaded(f"{MEMBER_STREAMS_MAX} lists of members are on their way", MEMBER_STREAMS_RETRY_MS)
+            raise Overloaded(f"{MEMBER_STREAMS_MAX} lists of members are running", MEMBER_STREAMS_RETRY_MS)
         self._member_streams += 1
         try:
             async with aclosing(self._queries.members(request, _deadline(context))) as responses:
@@ -58,7 +58,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             self._member_streams -= 1
 
     async def GetProfile(self, request: query_pb2.GetProfileRequest, context: Context) -> query_pb2.GetProfileResponse:
-        """Give one profile."""
+        """Returns one profile."""
         deadline = _deadline(context)
         masking = await self._discretion.about_one([named(request)[0]], deadline)
         profile = await self._queries.profile(request, deadline)

@@ -23,7 +23,7 @@ from cdp_router.security.privacy.discretion import Discretion
 
 
 class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
-    """Keeps the rules that records are checked by."""
+    """Serves the rules that records are checked by."""
 
     def __init__(
         self, routing: Routing, gate: SchemaGate, discretion: Discretion, limits: IdentifierLimits | None = None
@@ -34,21 +34,21 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     async def DiscoverSchema(
         self, request: schema_pb2.DiscoverSchemaRequest, context: Context
     ) -> schema_pb2.DiscoverSchemaResponse:
-        """Say what has been seen."""
+        """Reports the names that have been seen."""
         deadline = _deadline(context, LONG_SECONDS_MAX)
         return await self._discretion.discovered(await discover(self._routing, deadline), deadline)
 
     async def ForgetEvents(
         self, request: schema_pb2.ForgetEventsRequest, context: Context
     ) -> schema_pb2.ForgetEventsResponse:
-        """Drop all events of some names, and free the names."""
+        """Drops all events of some names, and frees the names."""
         deadline = _deadline(context, LONG_SECONDS_MAX)
         return await forget_events(request.events, self._routing, deadline, unused=request.unused)
 
     async def ListQuarantined(
         self, request: schema_pb2.ListQuarantinedRequest, context: Context
     ) -> schema_pb2.ListQuarantinedResponse:
-        """List records in quarantine."""
+        """Lists records in quarantine."""
         if request.page_size > QUARANTINED_MAX:
             raise RequestInvalid("page_size", f"at most {QUARANTINED_MAX}")
         start = _read_token(request.page_token) if request.page_token else (0, 0, 0)
@@ -63,14 +63,14 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     async def RedriveQuarantined(
         self, request: schema_pb2.RedriveQuarantinedRequest, context: Context
     ) -> schema_pb2.RedriveQuarantinedResponse:
-        """Take what breaks no rule any more."""
+        """Accepts records that no longer break a rule."""
         event = request.event if request.HasField("event") else None
         return await self._quarantine.redrive(event, _deadline(context, LONG_SECONDS_MAX))
 
     async def DropQuarantined(
         self, request: schema_pb2.DropQuarantinedRequest, context: Context
     ) -> schema_pb2.DropQuarantinedResponse:
-        """Throw records away."""
+        """Deletes records."""
         event = request.event if request.HasField("event") else None
         dropped = await self._quarantine.drop(event, _deadline(context, LONG_SECONDS_MAX))
         return schema_pb2.DropQuarantinedResponse(dropped=dropped)
@@ -78,14 +78,14 @@ class SchemaService(schema_pb2_grpc.SchemaServiceServicer):
     async def GetSchemaRules(
         self, request: schema_pb2.GetSchemaRulesRequest, context: Context
     ) -> schema_pb2.GetSchemaRulesResponse:
-        """Give the rules."""
+        """Returns the rules."""
         rules = await self._gate.newest(_deadline(context))
         return schema_pb2.GetSchemaRulesResponse(rules=rules.message)
 
     async def SetSchemaRules(
         self, request: schema_pb2.SetSchemaRulesRequest, context: Context
     ) -> schema_pb2.SetSchemaRulesResponse:
-        """Replace the rules."""
+        """Replaces the rules."""
         rules = await self._gate.set(request.rules, _deadline(context))
         return schema_pb2.SetSchemaRulesResponse(rules=rules.message)
 
@@ -98,9 +98,9 @@ def _read_token(token: str) -> tuple[int, int, int]:
     try:
         found = msgspec.msgpack.decode(base64.urlsafe_b64decode(token), type=tuple[int, int, int])
     except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-        raise RequestInvalid("page_token", "is none that a page before has given") from error
+        raise RequestInvalid("page_token", "is not from an earlier page") from error
     if not all(0 <= part < 1 << 62 for part in found):
-        raise RequestInvalid("page_token", "is none that a page before has given")
+        raise RequestInvalid("page_token", "is not from an earlier page")
     return found
 
 

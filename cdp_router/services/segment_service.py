@@ -23,13 +23,13 @@ from cdp_store.outside.seams import Clock
 
 
 class SegmentService(pb_grpc.SegmentServiceServicer):
-    """Keeps named segments."""
+    """Serves named segments."""
 
     def __init__(self, segments: SharedSegments, clock: Clock, discretion: Discretion) -> None:
         self._segments, self._clock, self._discretion = segments, clock, discretion
 
     async def CreateSegment(self, request: pb.CreateSegmentRequest, context: Context) -> pb.CreateSegmentResponse:
-        """Create a segment or a version of one."""
+        """Creates a segment or a version of one."""
         segment = await asyncio.to_thread(_definition, request)
         now_ms = self._clock.now_ms()
         made = await self._segments.change(
@@ -38,19 +38,19 @@ class SegmentService(pb_grpc.SegmentServiceServicer):
         return pb.CreateSegmentResponse(segment=_to_message(made))
 
     async def GetSegment(self, request: pb.GetSegmentRequest, context: Context) -> pb.GetSegmentResponse:
-        """Give one version."""
+        """Returns one version."""
         deadline = _deadline(context)
         found = (await self._segments.newest(deadline)).get(request.name, request.version or None)
         return pb.GetSegmentResponse(segment=(await self._discretion.segments([_to_message(found)], deadline))[0])
 
     async def ListSegments(self, request: pb.ListSegmentsRequest, context: Context) -> pb.ListSegmentsResponse:
-        """List the newest versions."""
+        """Lists the newest versions."""
         deadline = _deadline(context)
         found = [_to_message(version) for version in (await self._segments.newest(deadline)).newest()]
         return pb.ListSegmentsResponse(segments=await self._discretion.segments(found, deadline))
 
     async def DeleteSegment(self, request: pb.DeleteSegmentRequest, context: Context) -> pb.DeleteSegmentResponse:
-        """Delete a segment."""
+        """Deletes a segment."""
         versions = await self._segments.change(lambda known: known.delete(request.name), _deadline(context))
         return pb.DeleteSegmentResponse(versions=versions)
 

@@ -16,7 +16,7 @@ from cdp_router.shard.server import ShardServer
 
 
 def add_shard_services(server: ShardServer, serving: grpc.aio.Server) -> None:
-    """Have a gRPC server answer for a shard."""
+    """Adds the services of a shard to a gRPC server."""
     handlers = Handlers(server)
     for service in SHARD_SERVICES:
         made = {each.name: _handler(each, handlers) for each in METHODS if each.service == service}

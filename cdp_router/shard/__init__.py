@@ -1,1 +1,1 @@
-"""The shard's process behind the router: server, commits, upkeep, snapshots, and its clients."""
+"""The shard's process: server, commits, upkeep, snapshots, and its clients."""

@@ -1,4 +1,4 @@
-"""Checks of every request to a shard, before it looks at the rest."""
+"""Checks of every request to a shard, before its content is read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from cdp_store.shard.store import Store
 
 
 def check_cluster(store: Store, cluster: str) -> None:
-    """Raise WrongCluster unless the request was routed for the cluster this shard belongs to."""
+    """Raises WrongCluster unless the request was routed for the cluster of this shard."""
     if cluster != store.identity.cluster:
         raise WrongCluster(cluster, store.identity.cluster)

@@ -1,4 +1,4 @@
-"""Group commit of one shard: what arrives while a sync is under way waits and shares the next one."""
+"""Group commit of one shard: batches that arrive while a sync is under way wait and share the next one."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ class Commits:
 
     @property
     def waiting_count(self) -> int:
-        """Requests that wait for the sync under way to end."""
+        """Requests that wait for the end of the current sync."""
         return len(self._waiting)
 
     @property
     def waiting_bytes(self) -> int:
-        """Their size as they came."""
+        """Their size as received."""
         return sum(waiting.size for waiting in self._waiting)
 
     async def commit(self, deliveries: list[Delivery], size: int, check: Callable[[], None]) -> list[Outcome]:
-        """Log and apply batches of `size` bytes with those of others; returns once they are durable and visible.
+        """Logs and applies batches of `size` bytes with those of others; returns once they are durable and visible.
 
-        `check` says, by raising, that they may not be taken any more: it runs when nothing else can change the store.
+        `check` raises if they may no longer be accepted: it runs when nothing else can change the store.
         """
         waiting = _Waiting(deliveries, size, check, asyncio.get_running_loop().create_future())
         # Only the event loop touches the queue, so that no lock guards it.
@@ -71,7 +71,7 @@ class Commits:
         return await asyncio.shield(waiting.done)
 
     async def between(self, work: Callable[[], Result]) -> Result:
-        """Run what writes to the log beside batches; a caller that goes away does not undo it."""
+        """Runs work that writes to the log next to batches; a caller that goes away does not undo it."""
         try:
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
         except StoreFailed as error:
@@ -79,12 +79,12 @@ class Commits:
             raise
 
     def fail(self, error: StoreFailed) -> None:
-        """Say that the store takes nothing any more."""
+        """Notes that the store accepts nothing any more."""
         _LOG.critical("the store failed: %s", error)
         self._on_failure(error)
 
     async def close(self) -> None:
-        """Finish what is being committed."""
+        """Finishes the commit under way."""
         for task in (self._committing, self._syncing):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
@@ -92,12 +92,12 @@ class Commits:
 
     def _commit_soon(self) -> None:
         if self._waiting and (self._committing is None or self._committing.done()):
-            # Whatever ends it, those that still wait must not do so for ever.
+            # However it ends, waiting senders must not wait for ever.
             work = self._commit_waiting()
             self._committing = self._background.begin("commit", work, lambda _: self._commit_soon())
 
     async def _commit_waiting(self) -> None:
-        """Commit groups until nobody waits: what arrives during one sync forms the next group."""
+        """Commits groups until nobody waits: batches that arrive during one sync form the next group."""
         while self._waiting:
             # What arrives during this await joins the queue, and shares the sync of the next round.
             if not await self._commit_group(_take_group(self._waiting)):
@@ -109,19 +109,19 @@ class Commits:
             self._on_committed()
 
     async def _commit_group(self, group: Sequence[_Waiting]) -> bool:
-        """Commit a group, and tell its senders; False where nothing of it was logged."""
+        """Commits a group, and answers its senders; False if nothing of it was logged."""
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
-        except (StoreFailed, StorageFull) as error:  # these concern everybody
+        except (StoreFailed, StorageFull) as error:  # these concern every sender
             _refuse(group, error)
             if isinstance(error, StoreFailed):
                 self.fail(error)
             return False
-        except Exception as error:  # whatever it is, each sender must learn that its batch was not acked
+        except Exception as error:  # whatever the error, each sender must learn that its batch was not acked
             if len(group) == 1:
                 _refuse(group, error)
                 return False
-            # Nothing was logged. By halves, so that only the sender of what cannot be taken is refused.
+            # Nothing was logged. By halves, so that only the sender of an unacceptable batch is refused.
             middle = len(group) // 2
             return any([await self._commit_group(half) for half in (group[:middle], group[middle:])])
         for waiting, outcome in zip(group, outcomes, strict=True):
@@ -144,7 +144,7 @@ class Commits:
         ]
 
     async def _sync_later(self) -> None:
-        """Make durable what is acked before it is: once per interval, between two groups."""
+        """Makes durable what was acked without a sync: once per interval, between two groups."""
         await asyncio.sleep(LOG_SYNC_INTERVAL_MS / 1000)
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store.sync)

@@ -1,4 +1,4 @@
-"""The memory that the control groups of this process allow: its own and those above, of version 2 and 1."""
+"""The memory that the control groups of this process allow: its own group and those above, of version 2 and 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FILES: Final = {"cgroup2": "memory.max", "cgroup": "memory.limit_in_bytes"}
 
 @dataclass(frozen=True, slots=True)
 class _Mount:
-    """A tree of control groups: which one its top is, and where it is mounted."""
+    """A tree of control groups: its top group and its mount point."""
 
     kind: str
     top: PurePosixPath
@@ -38,7 +38,7 @@ def limit_files(process: Path = _PROCESS) -> list[Path]:
 
 
 def _mounts(mountinfo: str) -> Iterator[_Mount]:
-    """Those that may limit memory; a line is `36 35 98:0 <top> <path> <options> ... - <type> <source> <options>`."""
+    """Mounts that may limit memory; a line is `36 35 98:0 <top> <path> <options> ... - <type> <source> <options>`."""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         fields, kinds = before.split(), after.split()
@@ -49,7 +49,7 @@ def _mounts(mountinfo: str) -> Iterator[_Mount]:
 
 
 def _up_from(mount: _Mount, group: PurePosixPath) -> Iterator[Path]:
-    """The limits from a group up to the top of its mount; only the top's where the group is not below it."""
+    """The limits from a group up to the top of its mount; only the top's if the group is not below it."""
     below = group.relative_to(mount.top) if group.is_relative_to(mount.top) else PurePosixPath()
     if ".." in below.parts:
         below = PurePosixPath()

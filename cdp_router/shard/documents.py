@@ -33,7 +33,7 @@ class ShardDocuments:
         return shard_pb2.ReadDocumentResponse(version=found.version, content=content)
 
     async def write(self, request: shard_pb2.WriteDocumentRequest) -> shard_pb2.WriteDocumentResponse:
-        """Replace a document, unless it was replaced since; the same again is taken for what it is."""
+        """Replaces a document, unless it was replaced since; repeating the same write succeeds."""
         check_cluster(self._store, request.cluster)
         number = PartitionId(request.partition)
 
@@ -43,7 +43,7 @@ class ShardDocuments:
             try:
                 made = put(number, request.name, request.expected_version, request.content, essential=is_essential)
             except DocumentChanged as changed:
-                # The answer to the first try of this very write may have been lost.
+                # The answer to the first try of this same write may have been lost.
                 same = Document(request.expected_version + 1, request.content)
                 return self._store.documents.of(number).get(request.name) == same, changed.version
             return True, made.version

@@ -1,4 +1,4 @@
-"""Views that a shard holds ready between the two steps of a question asked while profiles move."""
+"""Views that a shard holds between the two steps of a question while profiles move."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Captured = tuple[Partition, PartitionView, TransferReading]
 
 
 class HeldViews:
-    """By the token of a question: the views captured for it, dropped when they were used or nobody came for them."""
+    """By the token of a question, the views captured for it; dropped after use, or if nobody asks for them."""
 
     def __init__(self) -> None:
         self._held = dict[bytes, dict[int, Captured]]()
 
     def hold(self, token: bytes, captured: Iterable[Captured]) -> None:
-        """Keep what was captured, in place of what was captured of the same partitions under this token."""
+        """Keeps captured views, replacing those of the same partitions under this token."""
         if token not in self._held:
             if len(self._held) >= HELD_VIEWS_MAX:
                 # The oldest: its question is the likeliest to have ended without coming for it.
@@ -35,7 +35,7 @@ class HeldViews:
         held.update({each[0].partition: each for each in captured})
 
     def take(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
-        """The views of partitions, without what has arrived elsewhere; ViewsLost when they are not here."""
+        """The views of partitions, without profiles that arrived elsewhere; ViewsLost if they are not here."""
         held = self._held.get(views.token, {})
         # Given once and let go: a view keeps alive what a purge replaces meanwhile.
         taken = [held.pop(partition.partition, None) for partition in partitions]
@@ -48,7 +48,7 @@ class HeldViews:
 
 
 def capture_all(partitions: Iterable[Partition]) -> list[Captured]:
-    """All partitions as of about the same moment; takes their locks, so never on an event loop."""
+    """All partitions at about the same moment; takes their locks, so never on an event loop."""
     return [(partition, *partition.capture_moving()) for partition in partitions]
 
 

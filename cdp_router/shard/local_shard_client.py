@@ -7,11 +7,11 @@ from cdp_router.shard.server import ShardServer
 
 
 class LocalShardClient(Handlers):
-    """A shard in this process: for tests, and for measuring what the network costs."""
+    """A shard in this process: for tests, and for measuring the cost of the network."""
 
     def __init__(self, server: ShardServer, address: str = "local") -> None:
         super().__init__(server)
         self.address = address
 
     async def close(self) -> None:
-        """Nothing is open: the server is closed by its owner."""
+        """Does nothing: the server is closed by its owner."""

@@ -22,12 +22,12 @@ from cdp_store.memory.view import PartitionView
 
 @dataclass(frozen=True, slots=True)
 class MembersOf:
-    """The members of a segment in one partition, and what reads their attributes."""
+    """The members of a segment in one partition, and the readers of their attributes."""
 
     view: PartitionView
     rows: I64
     columns: AttributeColumns
-    type_mismatch: bool  # some value had another type than is asked for
+    type_mismatch: bool  # some value had another type than requested
 
     @staticmethod
     def found(
@@ -37,7 +37,7 @@ class MembersOf:
         wanted: Sequence[shard_pb2.AttributeColumn],
         checkpoint: Checkpoint,
     ) -> MembersOf:
-        """Evaluate the segment on a view."""
+        """Evaluates the segment on a view."""
         meter = Meter()
         rows = pipeline.members(segment, view, binder, checkpoint, meter).astype(np.int64)
         columns = AttributeColumns.of(view, wanted, binder.context.as_of_ms)
@@ -49,7 +49,7 @@ class MembersOf:
         return range(0, self.rows.shape[0], MEMBERS_PER_MESSAGE)
 
     def page(self, start: int) -> list[pa.RecordBatch]:
-        """The encoded identifiers and the attributes of the members of a page, so many at a time as fit a message."""
+        """The encoded identifiers and attributes of the members of a page, in batches that each fit a message."""
         rows = self.rows[start : start + MEMBERS_PER_MESSAGE]
         return [_batch(self.view, some, columns) for some, columns in self.columns.pieces(rows)]
 
@@ -63,7 +63,7 @@ def _batch(view: PartitionView, rows: I64, columns: Mapping[str, pa.Array]) -> p
 
 @dataclass(slots=True)
 class MemberPages:
-    """Queue of what is to be sent: batches of members, and the positions of partitions that end with them."""
+    """Queue of messages to send: batches of members, and the positions of partitions that end with them."""
 
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _positions: list[ingest_pb2.PartitionPosition] = field(default_factory=list)
@@ -72,7 +72,7 @@ class MemberPages:
     _type_mismatch: bool = False
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[shard_pb2.ListMembersResponse]:
-        """Take some members of a partition; the messages that are full before they fit."""
+        """Adds some members of a partition; yields the messages that become full first."""
         for batch in batches:
             is_full = self._members + batch.num_rows > MEMBERS_PER_MESSAGE
             # Partitions share messages: with many small ones a message each would cost more than its members.
@@ -83,12 +83,12 @@ class MemberPages:
             self._bytes += batch.nbytes
 
     def end(self, position: ingest_pb2.PartitionPosition, *, type_mismatch: bool) -> None:
-        """All members of a partition were added."""
+        """Marks the members of a partition as complete."""
         self._positions.append(position)
         self._type_mismatch |= type_mismatch
 
     def take(self) -> shard_pb2.ListMembersResponse:
-        """All that waits, as a message."""
+        """All waiting members, as a message."""
         message = shard_pb2.ListMembersResponse(
             arrow=_stream(self._batches), answered=self._positions, type_mismatch=self._type_mismatch
         )

@@ -1,4 +1,4 @@
-"""Memory that a shard may take before it refuses new data, so that it never dies of it and queries go on."""
+"""Memory that a shard may use before it refuses new data, so that it never runs out and queries continue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _resident_of(process: psutil.Process) -> int:
 
 
 def machine_bytes(cgroup_limits: Iterable[Path] | None = None) -> int:
-    """Memory there is: that of the machine, or less where a control group of this process allows less."""
+    """Memory available: that of the machine, or less if a control group of this process allows less."""
     found = [int(psutil.virtual_memory().total)]
     for path in limit_files() if cgroup_limits is None else cgroup_limits:
         try:
@@ -42,7 +42,7 @@ def machine_bytes(cgroup_limits: Iterable[Path] | None = None) -> int:
 def default_bytes(shards: int, machine: int | None = None) -> int:
     """Default budget of each of so many shards on this machine.
 
-    Where there is little, router, gateway and supervisor come first, but for a quarter of it.
+    On a small machine router, gateway and supervisor come first, except for a quarter of it.
     """
     there = machine_bytes() if machine is None else machine
     left = max(there - MEMORY_OF_OTHER_PROCESSES, there // 4)
@@ -50,19 +50,19 @@ def default_bytes(shards: int, machine: int | None = None) -> int:
 
 
 class MemoryBudget:
-    """Admission by the memory the process occupies: what the system counts, and what it would kill the process for."""
+    """Admission by the memory the process occupies: the number for which the system would kill the process."""
 
     def __init__(self, bytes_max: int, resident: Callable[[], int] | None = None) -> None:
-        # Looking a process up costs several times what reading its memory does, and this is asked for every batch.
+        # Finding a process costs several times as much as reading its memory, and this runs for every batch.
         self._bytes_max, self._resident = bytes_max, resident or partial(_resident_of, psutil.Process())
 
     def admit(self, arriving_bytes: int) -> None:
-        """Raise Overloaded when data that arrive, or arrived and wait, would take memory above the high-water mark."""
+        """Raises Overloaded if arriving or waiting data would bring memory above the high-water mark."""
         mark = int(self._bytes_max * MEMORY_HIGH_WATER)
         held = self._resident()
         if held + arriving_bytes > mark:
             raise Overloaded(
-                f"the shard takes {held // MIB} MiB of memory and accepts new data up to {mark // MIB} MiB; queries go"
-                " on. Give it more memory, or add shards",
+                f"the shard uses {held // MIB} MiB of memory and accepts new data up to {mark // MIB} MiB; queries"
+                " continue. Give it more memory, or add shards",
                 MEMORY_RETRY_AFTER_MS,
             )

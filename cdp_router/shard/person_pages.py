@@ -1,4 +1,4 @@
-"""All that a shard holds of one person, page by page."""
+"""Everything a shard holds about one person, page by page."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
 
 class InThread(Protocol):
-    """Runs work beside the event loop."""
+    """Runs work alongside the event loop."""
 
     def __call__(self, work: Callable[[], Result]) -> Awaitable[Result]: ...
 
 
 class ShardPeople:
-    """Reads records of profiles, and how they came in."""
+    """Reads records of profiles, and their receipts."""
 
     def __init__(self, store: Store, check_epochs: CheckEpochs, in_thread: InThread) -> None:
         self._store, self._check_epochs, self._in_thread = store, check_epochs, in_thread
@@ -57,7 +57,7 @@ class ShardPeople:
         return shard_pb2.ReadReceiptsResponse(arrow=to_stream(receipts.rows), until_ms=receipts.until_ms)
 
     async def read_identities(self, request: moving_pb2.ReadIdentitiesRequest) -> moving_pb2.ReadIdentitiesResponse:
-        """Reads what partitions know of some identifiers."""
+        """Reads the identities of some identifiers in several partitions."""
         check_cluster(self._store, request.cluster)
         if len(request.identifiers) > IDENTITIES_READ_MAX:
             raise RequestInvalid("identifiers", f"are more than {IDENTITIES_READ_MAX:,}")
@@ -77,7 +77,7 @@ class ShardPeople:
 
 
 def encoded(identifier: query_pb2.Identifier) -> bytes:
-    """The encoded form of an identifier; RequestInvalid where there is none of that kind."""
+    """The encoded form of an identifier; RequestInvalid if there is none of that kind."""
     if not is_identifier_kind(identifier.kind):
         raise RequestInvalid("identifier.kind", f"{identifier.kind!r} is no name of a kind: a-z, 0-9, _")
     return encode_identifier(identifier.kind, identifier.value)

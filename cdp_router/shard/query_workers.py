@@ -21,7 +21,7 @@ Checkpoint = Callable[[], None]
 
 @dataclass(slots=True)
 class _Stop:
-    """Stop sign that work checks between its steps: the deadline has passed, or the caller has gone."""
+    """Stops sign that work checks between its steps: the deadline has passed, or the caller has gone."""
 
     deadline: Deadline | None
     gone: threading.Event = field(default_factory=threading.Event)
@@ -36,10 +36,10 @@ class _Stop:
 
 
 class QueryWorkers:
-    """Threads with a bounded queue in front; first come, first served.
+    """Threads with a bounded queue; first come, first served.
 
-    A place is taken from the start of a piece of work to its end, also where its caller has gone away meanwhile. Places
-    and the queue change on the event loop only, so they need no lock.
+    A piece of work holds a place from its start to its end, even if its caller goes away meanwhile. Places and the
+    queue change on the event loop only, so they need no lock.
     """
 
     def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
@@ -55,15 +55,15 @@ class QueryWorkers:
     async def run(
         self, work: Callable[[Checkpoint], Result], deadline: Deadline | None = None, *, begun: bool = False
     ) -> Result:
-        """The result of work on a thread; it calls its checkpoint between steps and stops where that raises.
+        """The result of work on a thread; it calls its checkpoint between steps and stops if that raises.
 
-        Overloaded where too many wait, unless the work goes on with something `begun`; QueryCancelled where the
-        deadline passes before there is a thread.
+        Overloaded if too many wait, unless the work continues something `begun`; QueryCancelled if the deadline passes
+        before a thread is free.
         """
         await self._place(deadline, begun=begun)
         stop, loop = _Stop(deadline), asyncio.get_running_loop()
         future: Future[Result] = self._threads.submit(work, stop.check)
-        # The callback runs in the worker's thread: the place is given back on the loop.
+        # The callback runs in the worker's thread: the loop frees the place.
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
         try:
             return await asyncio.wrap_future(future)
@@ -73,7 +73,7 @@ class QueryWorkers:
             raise
 
     def close(self) -> None:
-        """Wait for running work."""
+        """Waits for running work."""
         self._threads.shutdown(wait=True)
 
     async def _place(self, deadline: Deadline | None, *, begun: bool) -> None:
@@ -94,7 +94,7 @@ class QueryWorkers:
             raise
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
-        """Leave the queue; a place that was given at the same moment is passed on."""
+        """Leaves the queue; a place that was assigned at the same moment is passed on."""
         if turn.done():
             self._release()
         else:

@@ -1,7 +1,7 @@
 """Short readings of a shard's partitions, on threads of their own.
 
-Each may wait for the lock of a partition, behind a batch that is applied or an export. The event loop never does:
-health and all other calls would wait with it.
+Each may wait for the lock of a partition, held by a batch being applied or an export. The event loop never does: health
+and all other calls would wait with it.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class ShardReadings:
         return await self.run(self._status)
 
     async def schema(self, request: shard_pb2.ReadSchemaRequest) -> shard_pb2.ReadSchemaResponse:
-        """Names that any partition has seen, and the kinds of values under those asked for."""
+        """Names that any partition has seen, and the kinds of values under the requested ones."""
         return await self.run(partial(self._schema, request))
 
     def close(self) -> None:
-        """Wait for what runs."""
+        """Waits for running readings."""
         self._threads.shutdown(wait=True)
 
     def _status(self) -> shard_pb2.ReadStatusResponse:

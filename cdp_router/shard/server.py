@@ -1,4 +1,4 @@
-"""Server side of a shard, without a socket: takes batches, evaluates on worker threads, reads profiles."""
+"""Server side of a shard, without a socket: accepts batches, evaluates on worker threads, reads profiles."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Result = TypeVar("Result")
 
 
 class ShardServer:
-    """One shard's store behind asynchronous calls; every method takes and gives messages of cdp.v1."""
+    """One shard's store behind asynchronous calls; all methods use messages of cdp.v1."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class ShardServer:
         self._held, self.readings = HeldViews(), ShardReadings(store)
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
-        """Log, apply and acknowledge; concurrent deliveries share one sync. Overloaded when memory gets short."""
+        """Logs, applies and acknowledges; concurrent deliveries share one sync. Overloaded when memory is short."""
         check_cluster(self._store, request.cluster)
         size = sum(len(item.batch) for item in request.batches)
         if self._budget is not None:
@@ -109,7 +109,7 @@ class ShardServer:
         return shard_pb2.DeliverResponse(outcomes=map(to_outcome, deliveries, outcomes), due=due)
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
-        """The merged contribution of the partitions asked for."""
+        """The merged contribution of the requested partitions."""
         check_cluster(self._store, request.cluster)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         work = partial(_evaluated, request.question, self._views(request), context)
@@ -118,7 +118,7 @@ class ShardServer:
     async def list_members(
         self, request: shard_pb2.ListMembersRequest, deadline: Deadline
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
-        """Identifiers of members, one partition after the other, all as of now."""
+        """Identifiers of members, one partition after the other, all of one moment."""
         check_cluster(self._store, request.cluster)
         take = self._views(request)
         # All views before the first page: later ones would show what came in while earlier partitions were sent.
@@ -140,7 +140,7 @@ class ShardServer:
     async def read_all(
         self, request: shard_pb2.ReadAllRequest, deadline: Deadline
     ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
-        """Everything that partitions hold, one after the other."""
+        """All contents of partitions, one after the other."""
         check_cluster(self._store, request.cluster)
         async for response in self._exporting.read_all(self._views(request), deadline):
             yield response
@@ -155,7 +155,7 @@ class ShardServer:
         return shard_pb2.ReadProfileResponse(found=profile is not None, profile=profile)
 
     async def prove_user(self, request: shard_pb2.ProveUserRequest, deadline: Deadline) -> shard_pb2.ProveUserResponse:
-        """The verdict on one user, with what decided it."""
+        """The verdict on one user, with the deciding parts."""
         check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
         identifier = encoded(request.identifier)
@@ -163,7 +163,7 @@ class ShardServer:
         return await self._workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
-        """Change rules of retention, drop what they want dropped, and say which rules there are."""
+        """Changes rules of retention, drops events by them, and returns the rules."""
         check_cluster(self._store, request.cluster)
         if request.rules:
             days = {rule.event: rule.days for rule in request.rules}
@@ -196,13 +196,13 @@ class ShardServer:
         return found
 
     async def read_digest(self, request: shard_pb2.ReadDigestRequest) -> shard_pb2.ReadDigestResponse:
-        """Digest of each partition asked for."""
+        """Digest of each requested partition."""
         check_cluster(self._store, request.cluster)
         partitions = self._asked_for(request.partitions)
         return await self._in_query_thread(lambda: _digests(partitions))
 
     async def capture_views(self, request: moving_pb2.CaptureViewsRequest) -> moving_pb2.CaptureViewsResponse:
-        """Hold views of partitions for a question, and say how far transfers had come in them."""
+        """Holds views of partitions for a question, and returns the progress of transfers in them."""
         check_cluster(self._store, request.cluster)
         partitions = self._asked_for(request.partitions)
         captured = await self.readings.run(partial(capture_all, partitions))
@@ -214,7 +214,7 @@ class ShardServer:
         return response
 
     async def change_identity(self, request: moving_pb2.ChangeIdentityRequest) -> moving_pb2.ChangeIdentityResponse:
-        """Log and do a change of identifiers, and say what is left to move."""
+        """Logs and applies a change of identifiers, and returns the remaining moves."""
         check_cluster(self._store, request.cluster)
         work = partial(change_identity, lambda: self._owned(request.partition, request.epoch), request, self._store)
         response = await self.commits.between(work)
@@ -223,7 +223,7 @@ class ShardServer:
         return response
 
     async def read_identity(self, request: moving_pb2.ReadIdentityRequest) -> moving_pb2.ReadIdentityResponse:
-        """Reads what a partition knows of an identifier."""
+        """Reads the identity of an identifier in a partition."""
         check_cluster(self._store, request.cluster)
         partition = self._owned(request.partition, request.epoch)
         found = await self._in_query_thread(partial(read_identity, partition, encoded(request.identifier)))
@@ -232,18 +232,18 @@ class ShardServer:
         return found
 
     async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
-        """Write a snapshot, and copy it if a destination is given; one at a time."""
+        """Writes a snapshot, and copy it if a destination is given; one at a time."""
         return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take(request.destination))
 
     async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
-        """Leave nothing of profiles that were erased before this call in any file of this shard."""
+        """Removes everything of profiles that were erased before this call from all files of this shard."""
         check_cluster(self._store, request.cluster)
         # From here on all that was logged of profiles erased before stands in segments that the second step may remove.
         await self.commits.between(self._store.start_log_anew)
         return shard_pb2.PurgeFilesResponse(purge=await self.snapshots.purge_files())
 
     async def verify_snapshots(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
-        """Read every file of the snapshots."""
+        """Reads every file of the snapshots."""
         return await self.snapshots.verify()
 
     async def close(self) -> None:
@@ -267,17 +267,17 @@ class ShardServer:
         return await self._workers.run(lambda _: work(), begun=begun)
 
     def _owned(self, number: int, epoch: int) -> Partition:
-        """A partition that the shard answers for at this epoch; WrongEpoch, or RequestInvalid where it never did."""
+        """A partition that the shard answers for at this epoch; WrongEpoch otherwise, RequestInvalid if never."""
         self._check_epochs([(number, epoch)])
         return self._store.partitions[PartitionId(number)]
 
     def _views(
         self, request: shard_pb2.EvaluateRequest | shard_pb2.ListMembersRequest | shard_pb2.ReadAllRequest
     ) -> Callable[[], Sequence[Captured]]:
-        """Source of the views a question is answered from, all as of about the same moment, on a thread of its own.
+        """Source of the views for a question, all of about the same moment, on a thread of its own.
 
-        A partition that moves away between this check and its capture keeps what it held when it was handed over,
-        which is all that was acknowledged before the question came.
+        A partition that moves away between this check and its capture keeps its contents of the handover: all that was
+        acknowledged before the question came.
         """
         partitions = self._asked_for(request.partitions)
         if request.HasField("views"):
@@ -294,13 +294,13 @@ class ShardServer:
         return [self._store.partitions[PartitionId(number)] for number, _ in wanted]
 
     def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
-        """Raise WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
+        """Raises WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
         own, claims, strange = self._store.identity.shard, list[PartitionClaim](), list[int]()
         for number, epoch in asked:
             # One look at an immutable value for each: no lock, though the commit thread may replace the map meanwhile.
             holding = self._store.holdings.get(PartitionId(number))
             if holding is None:
-                strange.append(number)  # who asks may know the cluster as it was before a restore
+                strange.append(number)  # the caller may know the cluster as it was before a restore
             elif holding.state is not HoldingState.OWNED or holding.epoch != epoch:
                 claims.append(claim_of(own, PartitionId(number), holding))
         if claims or strange:
@@ -308,7 +308,7 @@ class ShardServer:
 
 
 def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
-    """Up to where pages before this one went: (time, events of that time)."""
+    """End of the pages before this one: (time, events of that time)."""
     return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
 
 

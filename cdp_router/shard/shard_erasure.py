@@ -1,4 +1,4 @@
-"""Erasure at a shard: erases, refuses late records, and searches for what is left."""
+"""Erasure at a shard: erases, refuses late records, and searches for remains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
 
 class _Erased(NamedTuple):
-    """Findings of an erasure: how much, the texts as hashes, its position and the number of profiles."""
+    """Findings of an erasure: amounts, the texts as hashes, its position and the number of profiles."""
 
     held: Held
     values: U64
@@ -55,7 +55,7 @@ class ShardErasing:
         self._clock, self._check_epochs = clock, check_epochs
 
     async def erase(self, request: shard_pb2.EraseProfilesRequest) -> shard_pb2.EraseProfilesResponse:
-        """Forget profiles: logged and out of every answer when this returns, out of memory soon after."""
+        """Erases profiles: logged and out of every answer when this returns, out of memory soon after."""
         check_cluster(self._store, request.cluster)
         identifiers, number = (
             [encoded(identifier) for identifier in request.identifiers],
@@ -101,7 +101,7 @@ class ShardErasing:
     async def change_suppressions(
         self, request: shard_pb2.ChangeSuppressionsRequest
     ) -> shard_pb2.ChangeSuppressionsResponse:
-        """Refuse what comes in under identifiers, or take it again; without either, say which are refused."""
+        """Refuses records under identifiers, or accepts them again; without either, returns the refused ones."""
         check_cluster(self._store, request.cluster)
         asked = [(each.partition, each.epoch) for each in request.partitions]
         if not asked:
@@ -116,7 +116,7 @@ class ShardErasing:
         return shard_pb2.ChangeSuppressionsResponse(changed=changed, suppressions=kept)
 
     async def scan(self, request: shard_pb2.ScanForIdentifiersRequest) -> shard_pb2.ScanForIdentifiersResponse:
-        """Look for identifiers in memory, and in files where that is asked for."""
+        """Searches for identifiers in memory, and in files if requested."""
         check_cluster(self._store, request.cluster)
         identifiers = [encoded(each) for each in request.identifiers]
         if request.with_files:
@@ -148,7 +148,7 @@ class ShardErasing:
         return is_news, max(held, key=len)
 
     def _scanned(self, identifiers: list[bytes], values: U64, with_files: bool) -> tuple[Scan, int]:
-        """Places of identifiers and texts, and the number of the values that others have."""
+        """Places of identifiers and texts, and the number of values that others use too."""
         partitions = tuple(self._store.partitions.values())
         scan = scan_memory(partitions, identifiers)
         if with_files:

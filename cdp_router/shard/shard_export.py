@@ -1,4 +1,4 @@
-"""Everything that partitions of a shard hold, one after the other."""
+"""All contents of a shard's partitions, one after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdp_store.reading.everything import dropped_of
 
 
 class ShardExporting:
-    """Streams tables from views, a page at a time on the threads of questions, which go on between pages."""
+    """Streams tables from views, a page at a time on the threads of questions, which run between pages."""
 
     def __init__(self, workers: QueryWorkers) -> None:
         self._workers = workers
@@ -25,7 +25,7 @@ class ShardExporting:
     async def read_all(
         self, take: Callable[[], Sequence[Captured]], deadline: Deadline
     ) -> AsyncIterator[shard_pb2.ReadAllResponse]:
-        """The tables of each partition, and where it stood then; claims are those of the moment it begins."""
+        """The tables of each partition, and its position; claims are those at the start of the export."""
         for partition, view, _ in await self._workers.run(lambda _: take(), deadline):
             tables = await self._workers.run(partial(_tables, partition, view), deadline, begun=True)
             # `begun`: an export that has sent half of its tables must not be refused because others wait.

@@ -1,4 +1,4 @@
-"""Identifiers at a shard: changes of them, moves that are left, and what is known of one."""
+"""Identifiers at a shard: changes, remaining moves, and the identity of one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cdp_store.partition.partition import Partition
 from cdp_store.partition.quarantine import Quarantine
 from cdp_store.shard.store import Store
 
-Owned = Callable[[], Partition]  # raises unless the partition still belongs to the shard; asked between commits
+Owned = Callable[[], Partition]  # raises unless the partition still belongs to the shard; called between commits
 
 
 def change_identity(
@@ -62,7 +62,7 @@ def _left_to_move(partition: Partition, request: moving_pb2.ChangeIdentityReques
 
 
 def read_identity(partition: Partition, identifier: bytes) -> moving_pb2.ReadIdentityResponse:
-    """Owner of an identifier, as far as a partition knows, and the identifiers it was seen with; from any thread."""
+    """Owner of an identifier, as this partition knows it, and the identifiers it was seen with; from any thread."""
 
     def read(identity: IdentityState, quarantine: Quarantine) -> moving_pb2.ReadIdentityResponse:
         response = moving_pb2.ReadIdentityResponse(
@@ -79,7 +79,7 @@ def read_identity(partition: Partition, identifier: bytes) -> moving_pb2.ReadIde
 
 
 def read_identities(partitions: Iterable[Partition], identifiers: Sequence[bytes]) -> moving_pb2.ReadIdentitiesResponse:
-    """Reads what partitions know of some identifiers; from any thread."""
+    """Reads the identities of some identifiers in several partitions; from any thread."""
 
     def read(identity: IdentityState, quarantine: Quarantine) -> tuple[list[Claim], bool]:
         mentioned = quarantine.names_any(frozenset(identifiers)) or identity.seats.names_any(identifiers)

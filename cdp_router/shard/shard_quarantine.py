@@ -26,13 +26,13 @@ CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
 
 class ShardQuarantine:
-    """Keeps records that broke a rule, lets them go, and shows them."""
+    """Keeps records that broke a rule, releases them, and shows them."""
 
     def __init__(self, store: Store, commits: Commits, check_epochs: CheckEpochs) -> None:
         self._store, self._commits, self._check_epochs = store, commits, check_epochs
 
     async def change(self, request: shard_pb2.ChangeQuarantineRequest) -> shard_pb2.ChangeQuarantineResponse:
-        """Keep records, or let some go; the same again changes nothing."""
+        """Keeps records, or releases some; repeating the request changes nothing."""
         check_cluster(self._store, request.cluster)
         change = decode_quarantine_change(request.change)
 
@@ -43,7 +43,7 @@ class ShardQuarantine:
             taken = self._taken(request, change)
             if not taken.any():
                 return self._store.quarantine(PartitionId(request.partition), change), []
-            assert isinstance(change, Quarantined), "what is let go was never taken"
+            assert isinstance(change, Quarantined), "a release has no records of its own"
             links = without_records(change.links, change.batch, taken)
             left = replace(change.take(~taken), links=links)
             done = not len(left) or self._store.quarantine(PartitionId(request.partition), left)
@@ -53,9 +53,9 @@ class ShardQuarantine:
         return shard_pb2.ChangeQuarantineResponse(done=done, taken=taken)
 
     def _taken(self, request: shard_pb2.ChangeQuarantineRequest, change: QuarantineChange) -> Bools:
-        """Mask of records to quarantine that were taken, or quarantined, before: bool[n].
+        """Mask of records to quarantine that were accepted, or quarantined, before: bool[n].
 
-        Message ids tell; of a record that came without one, that its batch was taken and an event like it stands here.
+        Message ids identify them. A record without one is known if its batch was accepted and an equal event is here.
         """
         nothing: Bools = np.zeros(0, np.bool_)
         if not isinstance(change, Quarantined):

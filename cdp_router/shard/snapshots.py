@@ -1,4 +1,4 @@
-"""Snapshots of one shard: on demand, at intervals, checked, freed of erased profiles."""
+"""Snapshots of one shard: on demand, at intervals, checked, purged of erased profiles."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _NICENESS: Final = 10  # a tenth of the share of a thread that is not nice
 _IDLE_SECONDS: Final = 1.0
-_DESTINATION_BYTES_MAX: Final = 4096  # the longest path a system takes
+_DESTINATION_BYTES_MAX: Final = 4096  # the longest path of any system
 
 
 class Snapshots:
-    """Takes and checks snapshots of a store, one at a time, in a thread of its own."""
+    """Writes and checks snapshots of a store, one at a time, in a thread of its own."""
 
     def __init__(self, store: Store, clock: Clock, background: Background | None = None) -> None:
         self._store, self._clock, self._background = store, clock, background or Background()
         # One thread is what keeps snapshots, purges of files, copies for moves and scans from running beside each
         # other.
         self._thread = ThreadPoolExecutor(1, "snapshot", initializer=_step_back)
-        self._is_regular = False  # whether another one will come without being asked for
+        self._is_regular = False  # True if snapshots are written at intervals
         self._writing_cold: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
 
     async def take(self, destination: str = "") -> admin_pb2.ShardSnapshot:
-        """Write a snapshot, and copy it if a destination is given."""
+        """Writes a snapshot, and copies it if a destination is given."""
         check_destination(destination)
         work = partial(self._take, destination)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def verify(self) -> shard_pb2.ShardServiceVerifySnapshotsResponse:
-        """Read every file of the snapshots."""
+        """Reads every file of the snapshots."""
         work = self._store.verify_snapshots
         found = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         shard = self._store.identity.shard
@@ -64,7 +64,7 @@ class Snapshots:
         return shard_pb2.ShardServiceVerifySnapshotsResponse(result=result)
 
     async def take_every(self, seconds: float) -> None:
-        """Take a snapshot at intervals, whenever anything was logged since the last; runs until cancelled."""
+        """Writes a snapshot at intervals, whenever anything was logged since the last; runs until cancelled."""
         taken, self._is_regular = -1, True
         while True:
             await asyncio.sleep(seconds)
@@ -78,9 +78,9 @@ class Snapshots:
                 _LOG.error("%s; trying again in %g s", error, seconds)
 
     def write_cold_soon(self) -> None:
-        """Take cold columns out of the log ahead of the next snapshot: now where much was logged since the last time,
-        and what remains when nothing has arrived for a while. Where snapshots are taken on demand only there may never
-        be one that names the files."""
+        """Copies cold columns from the log ahead of the next snapshot: now if much was logged since the last time, and
+        the rest once nothing has arrived for a while. It does nothing if snapshots are written on demand only: there
+        may never be one that names the files."""
         if not self._is_regular:
             return
         if self._idle is not None:
@@ -93,11 +93,11 @@ class Snapshots:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._purge_files)
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Do something that must not run beside a snapshot."""
+        """Runs work that must not run concurrently with a snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
-        """Wait for what is being written."""
+        """Waits for the running work."""
         if self._idle is not None:
             self._idle.cancel()
         if self._writing_cold is not None:
@@ -111,7 +111,7 @@ class Snapshots:
 
     async def _run_cold(self, bytes_min: int) -> None:
         def work() -> tuple[str, ...]:
-            # A snapshot that was under way may have done it.
+            # A snapshot that was under way may have done so already.
             return self._store.write_cold() if self._store.cold_backlog_bytes >= bytes_min else ()
 
         try:
@@ -123,13 +123,13 @@ class Snapshots:
 
     def _take(self, destination: str) -> admin_pb2.ShardSnapshot:
         started, owned = monotonic_ms(), self._store.holdings.owned()
-        # A place that cannot be used is told before any work is done.
+        # An unusable destination is reported before any work is done.
         target = place_at(destination, f"shard-{self._store.identity.shard}/snapshots") if destination else None
         taken, removed = self._store.snapshot(self._clock.now_ms())
         if target is not None:
             copy_snapshot(self._store.snapshot_place, target, taken.number)
         told = self._told(taken, removed, monotonic_ms() - started)
-        # One that is on its way in, or out, is in the snapshot too, but may have more elsewhere.
+        # A partition on its way in, or out, is in the snapshot too, but may have more elsewhere.
         told.partitions.extend(sorted(set(owned) & set(taken.partitions)))
         return told
 
@@ -145,7 +145,7 @@ class Snapshots:
 
     def _told(self, taken: Taken, segments_removed: int, milliseconds: float) -> admin_pb2.ShardSnapshot:
         for problem in taken.problems:
-            _LOG.error("snapshot %d goes without some cold columns: %s", taken.number, problem)
+            _LOG.error("snapshot %d lacks some cold columns: %s", taken.number, problem)
         _LOG.info("snapshot %d: %d bytes in %d files", taken.number, taken.bytes_written, taken.files_written)
         return admin_pb2.ShardSnapshot(
             shard=self._store.identity.shard,
@@ -160,13 +160,13 @@ class Snapshots:
 
 
 def _step_back() -> None:
-    """Let threads that answer questions or take batches go first where the cores are busy."""
-    if sys.platform == "linux":  # elsewhere a process has one priority for all of its threads
+    """Lets threads that answer questions or accept batches go first while the cores are busy."""
+    if sys.platform == "linux":  # on other systems a process has one priority for all of its threads
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def check_destination(destination: str) -> None:
-    """Raise RequestInvalid for what is no path and no URI."""
+    """Raises RequestInvalid for anything but a path or URI."""
     if len(destination.encode()) > _DESTINATION_BYTES_MAX or not destination.isprintable():
         problem = f"must be a path or a URI of at most {_DESTINATION_BYTES_MAX} bytes of printable text"
         raise RequestInvalid("destination", problem)

@@ -19,11 +19,11 @@ from cdp_store.shard.store import Store
 
 _IDLE_SECONDS: Final = 1.0
 _RETAIN_SECONDS: Final = 3600.0
-_PURGE_SHARE: Final = 0.02  # of one core, for erasing few profiles again and again
+_PURGE_SHARE: Final = 0.02  # of one core, for purging few erased profiles again and again
 
 
 class Upkeep:
-    """Maintenance of one store, beside its reads and writes."""
+    """Maintenance of one store, alongside its reads and writes."""
 
     def __init__(self, store: Store, commits: Commits, clock: Clock, background: Background | None = None) -> None:
         self._store, self._commits, self._clock = store, commits, clock
@@ -38,33 +38,33 @@ class Upkeep:
         self._rests_until = 0.0  # after a failure, so that it is not tried again with every batch
 
     def maintain_soon(self) -> None:
-        """Seal and compact where due, now and once nothing has arrived for a while."""
+        """Seals and compacts if due, now and once nothing has arrived for a while."""
         self._start(self._store.maintain)
         self.settle_soon()
 
     def settle_soon(self) -> None:
-        """Tidy up once nothing has arrived for a while."""
+        """Tidies up once nothing has arrived for a while."""
         if self._settling is not None:
             self._settling.cancel()
         self._settling = self._later(_IDLE_SECONDS, self._start, self._store.settle)
 
     async def purge_now(self) -> None:
-        """Remove from memory what erased profiles and retention left there."""
+        """Removes the remains of erased profiles and retention from memory."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.purge)
 
     def retain_hourly(self) -> None:
-        """Drop events that have grown older than their rule of retention wants, now and every hour."""
+        """Drops events that are older than their rule of retention allows, now and every hour."""
         self._background.keep("retention", self._retain_hourly)
 
     def stop(self) -> None:
-        """Begin nothing more, whatever is asked for or fails from now on."""
+        """Begins no more work, whatever is requested or fails from now on."""
         self._is_stopped = True
         for timer in (self._settling, self._purging):
             if timer is not None:
                 timer.cancel()
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finishes the work under way."""
         self.stop()
         if self._maintaining is not None:
             await asyncio.gather(self._maintaining, return_exceptions=True)
@@ -99,13 +99,13 @@ class Upkeep:
             await asyncio.sleep(_RETAIN_SECONDS)
 
     def _rest(self) -> None:
-        """Begin nothing for a moment, and then try again: what has failed changed nothing, or has stopped the store."""
+        """Pauses for a moment, then tries again: a failed step changed nothing, or has stopped the store."""
         self._rests_until = asyncio.get_running_loop().time() + PAUSE_SECONDS
         if self._purging is None:
             self._purging = self._later(PAUSE_SECONDS, self._purge_again)
 
     def _later(self, seconds: float, work: Callable[..., None], *given: Any) -> asyncio.TimerHandle | None:
-        """A timer, or none once the threads that its work needs are about to go."""
+        """A timer, or None once the threads that its work needs are about to end."""
         return None if self._is_stopped else asyncio.get_running_loop().call_later(seconds, work, *given)
 
     def _purge_again(self) -> None:

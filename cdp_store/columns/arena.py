@@ -84,7 +84,7 @@ class StringArena:
         return out
 
     def fill(self, offsets: AnyArray, data: U8) -> None:
-        """Take strings known to be distinct behind those there are; offsets u32 or i64 [n + 1], from 0."""
+        """Appends strings known to be distinct; offsets u32 or i64 [n + 1], from 0."""
         count, size = offsets.shape[0] - 1, self._bytes.count
         if size + data.shape[0] > self._narrow_bytes_max and self._offsets.buffer.dtype != np.int64:
             wide = Growable(np.int64, self._offsets.count + count)
@@ -103,7 +103,7 @@ class StringArena:
         return self._bytes.filled()[offsets[entry] : offsets[entry + 1]].tobytes()
 
     def filled(self) -> tuple[AnyArray, U8]:
-        """(offsets u32 or i64 [n + 1], bytes) of all entries so far, without copying; later ones leave them alone."""
+        """(offsets u32 or i64 [n + 1], bytes) of all entries so far, without copying; later ones do not change them."""
         return self._offsets.filled(), self._bytes.filled()
 
     def gather(self, entries: I64) -> tuple[I64, U8]:
@@ -116,7 +116,7 @@ class StringArena:
         return offsets, data
 
     def blank(self, entries: I64) -> None:
-        """Overwrite the bytes of entries with zeros, which nobody looks up; who holds `filled()` keeps them."""
+        """Overwrites the bytes of entries with zeros, which no look-up finds; arrays from `filled()` do not change."""
         offsets = self._offsets.filled()
         blanked = self._bytes.copy()
         for entry in entries.tolist():
@@ -124,7 +124,8 @@ class StringArena:
         self._bytes = blanked
 
     def retag(self, entries: I64) -> None:
-        """Put the first byte of entries into upper case: they are found no more; who holds `filled()` keeps them."""
+        """Puts the first byte of entries into upper case, hiding them from look-ups; arrays from `filled()` do not
+        change."""
         retagged = self._bytes.copy()
         retagged.filled()[self._offsets.filled()[entries]] &= 0xFF ^ LOWER_CASE
         self._bytes = retagged
@@ -158,10 +159,10 @@ class StringArena:
         return min(_fill_max(self._slots.shape[0]), len(self._offsets.buffer) - 1)
 
     def _grow(self, entries: int, size: int) -> None:
-        """Make room for up to `entries` more strings of together up to `size` bytes, if not for all of them.
+        """Makes room for up to `entries` more strings of together up to `size` bytes, perhaps not for all of them.
 
-        How many of them are new is not known: the table grows by half, and the caller comes again when that is not
-        enough. Room for bytes and offsets that is not used costs nothing.
+        The number of new ones is not known: the table grows by half, and the caller calls again if that is not
+        enough. Unused room for bytes and offsets costs nothing.
         """
         assert len(self) < _ENTRIES_MAX
         self._bytes.reserve(size)
@@ -181,7 +182,7 @@ class StringArena:
 
 
 def _fill_max(capacity: int) -> int:
-    """Entries a table takes before it grows: beyond four fifths, linear probing gets long."""
+    """Number of entries at which a table grows: beyond four fifths, linear probing gets long."""
     return min(capacity * 4 // 5, _ENTRIES_MAX)
 
 

@@ -1,6 +1,6 @@
 """One property of a chunk in the narrowest array that loses nothing.
 
-A column holds `values`, an unsigned or float array; the value it stands for is
+A column holds `values`, an unsigned or float array; entry i represents the value
 
     BOOL INT TIME STRING LIST    base + values[i]
     FLOAT, values integral       (base + values[i]) / 10**scale     (a decimal such as 12.95)
@@ -20,7 +20,7 @@ from cdp_store.values import Kind, float_bits
 
 _UNSIGNED: Final = (np.uint8, np.uint16, np.uint32)
 _SCALE_MAX: Final = 4
-_ALL: Final[Bools] = np.zeros(0, np.bool_)  # as a presence: every value is there
+_ALL: Final[Bools] = np.zeros(0, np.bool_)  # as a presence: every entry has a value
 _MANTISSA_MAX: Final = float(1 << 31)  # beyond, a scaled decimal would be no narrower than float64 gains
 
 
@@ -42,7 +42,7 @@ class EventColumn:
 
     @property
     def is_decimal(self) -> bool:
-        """True when a float is stored as a scaled integer."""
+        """True if floats are stored as scaled integers."""
         return self.kind is Kind.FLOAT and self.values.dtype.kind != "f"
 
     @property
@@ -50,7 +50,7 @@ class EventColumn:
         return self.values.nbytes + (0 if self.present is None else self.present.nbytes)
 
     def presence(self) -> Bools | None:
-        """Presence as one bool per event, or None when all are present."""
+        """Presence as one bool per event, or None if all are present."""
         if self.present is None:
             return None
         return np.unpackbits(self.present, count=self.values.shape[0], bitorder="little").view(np.bool_)
@@ -79,7 +79,7 @@ class EventColumn:
 
 
 def narrow(kind: Kind, raws: I64, present: Bools | None) -> EventColumn:
-    """Encode raw values (values.py form) losslessly and narrowly; absent entries may hold anything."""
+    """Encodes raw values (values.py form) losslessly and narrowly; absent entries may hold anything."""
     given = raws if present is None else raws[present]
     bitmap = None if present is None else np.packbits(present, bitorder="little")
     if kind is Kind.FLOAT:
@@ -126,7 +126,7 @@ def _narrow_floats(floats: F64, given: F64, present: Bools | None, bitmap: U8 | 
 
 
 def column_value_bounds(column: EventColumn) -> tuple[Any, Any]:
-    """Smallest and largest value a column stands for, as Python numbers."""
+    """Smallest and largest value that a column represents, as Python numbers."""
     if column.kind is not Kind.FLOAT:
         return column.base + int(column.low), column.base + int(column.high)
     if column.is_decimal:

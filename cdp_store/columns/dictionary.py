@@ -34,8 +34,8 @@ def scope_key(scope: int) -> tuple[int, bool, bool]:
 class StringDictionary:
     """An arena for each scope; a string's code is its entry number there, counting up from 0.
 
-    Readers and the writer may be different threads: each call holds the lock for as long as it runs. A caller may hold
-    its partition's lock before; no other lock is taken under this one.
+    Readers and the writer may be different threads: each call holds the lock for as long as it runs. A caller may
+    already hold its partition's lock; no other lock is acquired under this one.
     """
 
     def __init__(self, key: HashKey) -> None:
@@ -55,7 +55,7 @@ class StringDictionary:
         return codes[pair_of]
 
     def lookup(self, scope: int, text: bytes) -> int | None:
-        """Code of one string, or None when the scope has never held it; touches nothing but that string."""
+        """Code of one string, or None if the scope has never held it; touches nothing but that string."""
         table = Strings(np.array((0, len(text)), np.uint32), np.frombuffer(text, np.uint8))
         hashes = hash_strings(self._key, table)
         with self._lock:
@@ -66,7 +66,7 @@ class StringDictionary:
         return None if entry < 0 else int(entry)
 
     def filled(self, scope: int) -> tuple[AnyArray, U8]:
-        """(offsets u32 or i64 [n + 1], bytes) of a scope's strings in code order; later strings leave them alone."""
+        """(offsets u32 or i64 [n + 1], bytes) of a scope's strings in code order; later strings do not change them."""
         with self._lock:
             arena = self._arenas.get(scope)
             return (np.zeros(1, np.uint32), np.zeros(0, np.uint8)) if arena is None else arena.filled()
@@ -76,7 +76,7 @@ class StringDictionary:
         return as_arrow(*self.filled(scope))
 
     def fill(self, scope: int, offsets: AnyArray, data: U8) -> None:
-        """Append strings known to be distinct to those of a scope; offsets u32 or i64 [n + 1], from 0."""
+        """Appends strings known to be distinct to those of a scope; offsets u32 or i64 [n + 1], from 0."""
         with self._lock:
             self._arenas.setdefault(scope, StringArena(self._key)).fill(offsets, data)
 
@@ -103,8 +103,9 @@ class StringDictionary:
         return other
 
     def rescoped(self, scopes: Mapping[int, int]) -> StringDictionary:
-        """A copy under other numbers of scopes, by the ones they have; without scopes that get none. It shares the
-        strings, so only one of the two may take more.
+        """A copy with other scope numbers, keyed by the present ones; scopes without a new number are left out.
+
+        The copy shares the strings, so only one of the two may add more.
         """
         other = StringDictionary(self._key)
         with self._lock:
@@ -122,7 +123,7 @@ class StringDictionary:
         return sum(arena.nbytes for arena in tuple(self._arenas.values()))
 
     def _placeholders(self, scope: int, codes: I64) -> tuple[I64, list[bytes]]:
-        """(those of the codes that have none yet, a placeholder for each)."""
+        """(those of the codes that have no placeholder yet, a placeholder for each)."""
         texts = [_placeholder(scope, code) for code in codes.tolist()]
         table = Strings.of(texts)
         index: U32 = np.arange(len(texts), dtype=np.uint32)
@@ -160,7 +161,7 @@ def _replaced(offsets: I64, data: U8, codes: I64, texts: list[bytes]) -> tuple[I
 
 
 def _pairs(scopes: U32, index: U32, strings: int) -> tuple[U32, U32]:
-    """(pair of each i, one i of each pair): which (scope, string) there are, some perhaps more than once."""
+    """(pair of each i, one i of each pair): the (scope, string) pairs, some perhaps more than once."""
     last_scope: U32 = np.full(strings, _NO_SCOPE, np.uint32)
     last_pair: U32 = np.empty(strings, np.uint32)
     pair_of: U32 = np.empty(index.shape[0], np.uint32)

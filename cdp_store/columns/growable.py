@@ -50,7 +50,7 @@ class Growable(Generic[T]):
         self.count = 0
 
     def reserve(self, extra: int) -> None:
-        """Make room for `extra` more elements."""
+        """Makes room for `extra` more elements."""
         wanted = self.count + extra
         if wanted > self._buffer.shape[0]:
             grown = zeroed(max(wanted, self._buffer.shape[0] * 2), self._buffer.dtype)
@@ -58,7 +58,7 @@ class Growable(Generic[T]):
             self._buffer = grown
 
     def extend(self, values: npt.NDArray[Any]) -> None:
-        """Append `values`, cast to the element type."""
+        """Appends `values`, cast to the element type."""
         self.reserve(values.shape[0])
         self._buffer[self.count : self.count + values.shape[0]] = values
         self.count += values.shape[0]

@@ -13,9 +13,9 @@ from cdp_store.values import Kind, float_bits
 
 
 class ValueBlock:
-    """Encoded like an event column. A value that the encoding cannot hold makes the whole block be encoded again.
+    """Values of rows, encoded like an event column; a value that does not fit re-encodes the whole block.
 
-    What `reading` gave out is never changed: the next write goes to a copy.
+    Arrays returned by `reading` never change: the next write copies them.
     """
 
     __slots__ = ("_base", "_count", "_high", "_low", "_present", "_scale", "_shared", "_values", "kind")
@@ -59,7 +59,7 @@ class ValueBlock:
         return self._column(self._values[local], None).raws()
 
     def put(self, local: U16, raws: I64) -> None:
-        """Give values to rows, each named once."""
+        """Gives values to rows, each named once."""
         stored = self._stored(raws)
         rows = int(local.max()) + 1
         if stored is None:
@@ -72,16 +72,16 @@ class ValueBlock:
         self._count += bits.set_bits(self._present, local)
 
     def clear(self, local: U16) -> None:
-        """Take the values of rows away."""
+        """Removes the values of rows."""
         held = local[self.has(local)]
         if held.size:
             self._make_writable(0)
             self._count -= bits.clear_bits(self._present, held)
 
     def reading(self, rows: int) -> EventColumn | None:
-        """The values of the first `rows` rows as they stand, or None where there is none.
+        """The values of the first `rows` rows, or None if there are none.
 
-        Bounds hold all values, and perhaps some that are gone.
+        The bounds cover all values, and perhaps removed ones.
         """
         if not self._count:
             return None
@@ -111,7 +111,7 @@ class ValueBlock:
         )
 
     def _stored(self, raws: I64) -> AnyArray | None:
-        """The values in the block's encoding, or None where it cannot hold them all."""
+        """The values in the block's encoding, or None if it cannot hold them all."""
         if not self._count:
             return None
         if self.kind is Kind.FLOAT:
@@ -141,7 +141,7 @@ class ValueBlock:
         return stored if np.array_equal(self._column(stored, None).raws(), raws) else None
 
     def _encode(self, local: U16, raws: I64, rows: int) -> None:
-        """Encode everything anew, `raws` at `local` included."""
+        """Encodes all values again, `raws` at `local` included."""
         capacity = max(BLOCK_ROWS_MIN, 1 << (rows - 1).bit_length(), self._values.shape[0])
         whole: I64 = np.zeros(capacity, np.int64)
         given: Bools = np.zeros(capacity, np.bool_)
@@ -161,7 +161,7 @@ class ValueBlock:
         self._present, self._shared = present, False
 
     def _make_writable(self, rows: int) -> None:
-        """See that the arrays are nobody else's and have room for `rows` rows."""
+        """Makes the arrays unshared, with room for `rows` rows."""
         own = self._values.shape[0]
         if not self._shared and own >= rows:
             return

@@ -1,6 +1,6 @@
 """Small documents of a cluster, such as its named segments: kept with a partition, with versions.
 
-They are no data of profiles: they stand in a file of the shard that holds the partition and go with it when it moves.
+They are not part of profiles: they are in a file of the shard that holds the partition and move with it.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ class Documents:
     def of(self, partition: PartitionId) -> Mapping[str, Document]:
         """All of a partition, by name."""
         if partition not in self._known:
-            # What another thread puts there meanwhile is newer than what is read here.
+            # A value that another thread sets meanwhile is newer than this reading.
             self._known.setdefault(partition, self._read(partition))
         return self._known[partition]
 
     def put(
         self, partition: PartitionId, name: str, expected: int, content: bytes, *, essential: bool = False
     ) -> Document:
-        """Replace a document that stands at version `expected` (0: is not there), durably.
+        """Replaces a document at version `expected` (0: it does not exist), durably.
 
-        An essential one (which an erasure needs) may use the room held back for such.
-        Raises DocumentChanged when it stands at another one, and StorageFull or StoreFailed when it was not written.
+        An essential one (which an erasure needs) may use the room held back for such documents.
+        Raises DocumentChanged at another version, and StorageFull or StoreFailed when it was not written.
         """
         if len(content) > DOCUMENT_BYTES_MAX:
             raise DocumentTooLarge(name, len(content), DOCUMENT_BYTES_MAX)
@@ -86,7 +86,7 @@ class Documents:
         return made
 
     def replace(self, partition: PartitionId, documents: Mapping[str, Document], *, essential: bool = False) -> None:
-        """Make these the documents of a partition, durably."""
+        """Replaces all documents of a partition, durably."""
         if documents == self.of(partition):
             return
         path = self._shard / file_name(partition)
@@ -115,14 +115,14 @@ class Documents:
             replace()
 
     def settle(self) -> None:
-        """Give files of earlier versions their generation, and have the list know it; OSError where that fails."""
+        """Gives files of earlier versions their generation, and updates the list; OSError if that fails."""
         for path in paths_in(self._shard):
             number = PartitionId(int(path.name[1:]))
             if not self._file(number).settle(self._files):
                 self._write(number, self.of(number), essential=False)
 
     def check(self) -> None:
-        """Read all there are; DirectoryDamaged or FileMissing where one is not what it should be."""
+        """Reads all documents; DirectoryDamaged or FileMissing if one is damaged or missing."""
         for path in missing(self._shard, self._identity.mark(INVENTORY_NAME)):
             raise FileMissing(path, RESTORE_OR_SALVAGE)
         for path in paths_in(self._shard):
@@ -142,7 +142,7 @@ class Documents:
 
 
 def documents_in(path: Path, data: bytes, owner: str) -> Unsealed[Mapping[str, Document]]:
-    """The documents behind the bytes of a file; DirectoryDamaged where they are not what was written."""
+    """The documents in the bytes of a file; DirectoryDamaged unless they are as written."""
     found = unseal_bytes(path, data, owner)
     stored = decode_document(path, found.value, _Stored, _FORMAT, msgspec.msgpack.decode)
     return Unsealed(stored.documents, found.is_sealed, found.generation)

@@ -1,9 +1,9 @@
-"""Partitions that a shard holds, each at an epoch of the map; a change is durable before it is true.
+"""Partitions that a shard holds, each at an epoch of the map; a change is durable before it takes effect.
 
 owned     the shard answers for the partition; the only state in which it does
-incoming  it is about to take the partition over from another shard, at this epoch
-released  it gave the partition to another shard, at this epoch, and keeps it until the taker has it durably
-gone      the taker has it
+incoming  it is about to receive the partition from another shard, at this epoch
+released  it gave the partition to another shard, at this epoch, and keeps it until that shard has it durably
+gone      the other shard has it
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class HoldingState(enum.Enum):
 class Holding(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A shard's relation to one partition since `epoch`.
 
-    `shard` is where it comes from (incoming) or went to (released, gone).
+    `shard` is the source (incoming) or the destination (released, gone).
     """
 
     state: HoldingState
@@ -70,15 +70,15 @@ class Holdings:
         self._holdings: Mapping[PartitionId, Holding] = read_holdings(directory, identity, is_checked=True)
 
     def all(self) -> Mapping[PartitionId, Holding]:
-        """The holding of each partition the shard ever had to do with; does not change afterwards."""
+        """The holding of each partition that the shard ever dealt with; does not change afterwards."""
         return MappingProxyType(dict(self._holdings))
 
     def get(self, partition: PartitionId) -> Holding | None:
-        """The holding of a partition, if the shard ever had to do with it."""
+        """The holding of a partition, if the shard ever dealt with it."""
         return self._holdings.get(partition)
 
     def check_known(self, partition: PartitionId) -> None:
-        """Raise RecordMisplaced for a partition that the shard never had to do with."""
+        """Raises RecordMisplaced for a partition that the shard never dealt with."""
         if partition not in self._holdings:
             raise RecordMisplaced(partition)
 
@@ -91,9 +91,9 @@ class Holdings:
         return sorted(number for number, holding in self._holdings.items() if holding.is_in_memory)
 
     def change(self, partition: PartitionId, holding: Holding | None) -> None:
-        """Set or forget a holding: durable when this returns.
+        """Sets or removes a holding: durable when this returns.
 
-        Raises StorageFull when nothing was changed, and StoreFailed when that is not known.
+        Raises StorageFull if nothing was changed, and StoreFailed if that is unknown.
         """
         changed = {number: held for number, held in self._holdings.items() if number != partition}
         if holding is not None:
@@ -108,7 +108,7 @@ class Holdings:
             self._holdings = changed
 
     def settle(self) -> None:
-        """Give a file of an earlier version its generation, and have the list know it; OSError where that fails."""
+        """Gives a file of an earlier version its generation, and updates the list; OSError if that fails."""
         if not self._file.settle(self._files):
             _write(self._file, self._holdings, self._files)
 
@@ -116,15 +116,15 @@ class Holdings:
 def begin_holdings(
     directory: Path, identity: ShardIdentity, partitions: Iterable[PartitionId], epoch: int, files: Files
 ) -> None:
-    """Let a new shard's directory own these partitions from an epoch on."""
+    """Makes a new shard's directory own these partitions from an epoch on."""
     owned = {number: Holding(HoldingState.OWNED, epoch) for number in partitions}
     _write(_listed(directory, identity), owned, files)
 
 
 def read_holdings(directory: Path, identity: ShardIdentity, *, is_checked: bool = False) -> dict[PartitionId, Holding]:
-    """The holdings that stand in a shard's directory; in an old one, before the first change, what it was dealt.
+    """The holdings in a shard's directory; in an old one, before the first change, those it was created with.
 
-    Raises FileMissing where they were removed, unless that `is_checked`; DirectoryDamaged where they cannot be used.
+    Raises FileMissing if they were removed, unless that `is_checked`; DirectoryDamaged if they cannot be used.
     """
     file = _listed(directory, identity)
     if not file.path.exists():

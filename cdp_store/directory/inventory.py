@@ -1,9 +1,9 @@
 """Inventory of a directory: a list of the files that must be there, each with its generation.
 
-A name is added once its file is durable and taken out before the file is removed: a crash in between leaves a file that
-is not listed, which the next start adds. A file that changes gets a generation above all that its directory ever gave
-out, and the list follows once the file is durable. So a file may be newer than the list says, after a crash, and never
-older: then an earlier version was put back.
+A name is added once its file is durable and removed before the file is: a crash in between leaves a file that is not
+listed, which the next start adds. A changed file gets a generation above all that its directory ever used, and the list
+follows once the file is durable. So after a crash a file may be newer than the list states, and never older. An older
+file means that an earlier version was put back.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Files that must be there; the newest generation of each that has one; the last that was given out."""
+    """Files that must exist; the newest generation of each that has one; the last generation used."""
 
     files: frozenset[str] = frozenset()
     generations: Mapping[str, int] = field(default_factory=dict)
     newest: int = 0
 
     def after(self, add: Iterable[str], remove: Iterable[str], generations: Mapping[str, int]) -> Inventory:
-        """The list with these changes; what was given out is never given out again, also of files that went."""
+        """The list with these changes; generations are never used again, not even those of removed files."""
         files = self.files - frozenset(remove) | frozenset(add)
         newest = max(self.newest, *generations.values(), 0)
         return Inventory(files, {**self.generations, **generations}, newest)
 
 
 def read_inventory(directory: Path, owner: str) -> Inventory | None:
-    """Inventory below a directory, None where there is no list; DirectoryDamaged for a bad one."""
+    """Inventory below a directory, None without a list; DirectoryDamaged for a bad one."""
     path = directory / INVENTORY_NAME
     if not path.exists():
         return None
@@ -58,7 +58,7 @@ def read_inventory(directory: Path, owner: str) -> Inventory | None:
 
 
 def write_inventory(directory: Path, inventory: Inventory, owner: str, files: Files) -> None:
-    """Make the list, in place of one that was there."""
+    """Writes the list, replacing any earlier one."""
     stored = _Stored(sorted(inventory.files), dict(sorted(inventory.generations.items())))
     write_durably(directory / INVENTORY_NAME, seal_json(stored, owner, max(inventory.newest, 1), indent=1), files)
 
@@ -71,7 +71,7 @@ def record(
     remove: Iterable[str] = (),
     generations: Mapping[str, int] | None = None,
 ) -> None:
-    """Change the list, durably; one process at a time. OSError where it cannot be written."""
+    """Changes the list, durably; one process at a time. OSError if it cannot be written."""
     with folder_locked(directory):
         _record(directory, owner, files, add, remove, generations or {})
 
@@ -91,19 +91,19 @@ def _record(
 
 
 def missing(directory: Path, owner: str) -> list[Path]:
-    """Files that the list of a directory names, and that are not there."""
+    """Files that are in a directory's list and do not exist."""
     found = read_inventory(directory, owner) or Inventory()
     return [directory / name for name in sorted(found.files) if not (directory / name).exists()]
 
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file that must be there once it was, at its newest generation; `remedy` says what to do where it is not."""
+    """A file that must exist once it was written, at its newest generation; `remedy` is the advice if it does not."""
 
     directory: Path
     name: str
     mark: Callable[[str], str]
-    """What a file of this name says of its owner."""
+    """Mark of the owner, by the name of the file."""
     remedy: str
 
     @property
@@ -117,22 +117,22 @@ class ListedFile:
         return self.mark(self.name)
 
     def read(self, unseal: Callable[[Path, bytes, str], Unsealed[Value]]) -> Value:
-        """The content of the file; DirectoryDamaged where it cannot be used, FileOutdated for an earlier version."""
-        known = self.generation()  # read first: whoever writes the file meanwhile makes it newer
+        """The content of the file; DirectoryDamaged if it cannot be used, FileOutdated for an earlier version."""
+        known = self.generation()  # read first: a concurrent write makes the file newer
         found = unseal(self.path, read_whole(self.path), self.owner)
         if found.generation < known:
             raise FileOutdated(self.path, found.generation, known, self.remedy)
         return found.value
 
     def generation(self) -> int:
-        """The newest generation that the list knows, 0 where it knows none."""
+        """The newest generation in the list, 0 if it has none."""
         known = read_inventory(self.directory, self.mark(INVENTORY_NAME)) or Inventory()
         return known.generations.get(self.name, 0)
 
     def replace(self, seal: Callable[[int], bytes], files: Files) -> None:
-        """Write the file durably at a new generation, and have it missed from then on.
+        """Writes the file durably at a new generation; from then on it must exist.
 
-        Raises OSError where the file was not replaced. A list that has no room is brought up to date later.
+        Raises OSError if the file was not replaced. A list without room is updated later.
         """
         owner = self.mark(INVENTORY_NAME)
         with folder_locked(self.directory):
@@ -146,9 +146,9 @@ class ListedFile:
                     raise
 
     def settle(self, files: Files) -> bool:
-        """Have the list follow a file that is newer than it says; False for a file without a generation.
+        """Updates the list for a file that is newer than it states; False for a file without a generation.
 
-        Raises OSError where the list cannot be written.
+        Raises OSError if the list cannot be written.
         """
         found = generation_in(self.path)
         if found > self.generation():
@@ -156,6 +156,6 @@ class ListedFile:
         return found > 0
 
     def accept(self, files: Files) -> None:
-        """Go on with an earlier version: it is the newest one from now on. OSError where that cannot be noted."""
+        """Accepts an earlier version as the newest one from now on. OSError if that cannot be recorded."""
         found = generation_in(self.path)
         record(self.directory, self.mark(INVENTORY_NAME), files, generations={self.name: found})

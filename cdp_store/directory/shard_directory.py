@@ -1,4 +1,4 @@
-"""The directory of one shard: whose data it holds, and that only one process uses it."""
+"""The directory of one shard: the identity of its data, and a lock that admits one process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cdp_store.outside.whole_files import write_durably
 IDENTITY_NAME: Final = "identity.json"
 HOLDINGS_NAME: Final = "holdings.json"
 RESTORE_OR_SALVAGE: Final = (
-    "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to go on "
+    "Restore it from a backup, restore the whole directory with `cdp restore`, or start with --salvage to continue "
     "without it"
 )
 OUTDATED: Final = (
     "put the newest version in its place, restore the whole directory with `cdp restore`, or start with --salvage to "
-    "go on with the newest that is left"
+    "continue with the newest that is left"
 )
 
 
@@ -52,7 +52,7 @@ def snapshots_path(directory: Path) -> Path:
 
 
 def lock_directory(directory: Path) -> int:
-    """Descriptor that holds the lock of a directory until it is closed; DirectoryInUse when another holds it."""
+    """Descriptor that holds the lock of a directory until it is closed; DirectoryInUse if another process holds it."""
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = try_file_lock(directory / "LOCK")
     if descriptor is None:
@@ -61,7 +61,7 @@ def lock_directory(directory: Path) -> int:
 
 
 def find_identity(directory: Path, identity: ShardIdentity) -> Unsealed[ShardIdentity] | None:
-    """The identity of a directory, None where there is none.
+    """The identity of a directory, None if it has none.
 
     Raises DirectoryMismatch or ClusterKeyMismatch unless it is the one given.
     """
@@ -78,10 +78,10 @@ def find_identity(directory: Path, identity: ShardIdentity) -> Unsealed[ShardIde
 
 
 def write_identity(directory: Path, identity: ShardIdentity, files: Files) -> None:
-    """Say whose a directory is, last of all: from then on the files it was made with must be there."""
+    """Writes the identity of a directory, last of all: from then on the files it was created with must exist."""
     write_durably(directory / IDENTITY_NAME, seal_json(identity), files)
 
 
 def read_identity(directory: Path) -> ShardIdentity:
-    """The identity that stands in a directory."""
+    """The identity written in a directory."""
     return read_sealed(directory / IDENTITY_NAME, ShardIdentity).value

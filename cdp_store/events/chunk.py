@@ -22,7 +22,7 @@ class EventChunk:
     run_rows    u16[r], row of each run inside its morsel
     run_starts  u32[r + 1], the events of run i are run_starts[i]:run_starts[i + 1]
     run_offsets i64[morsels + 1], the runs of morsel m are run_offsets[m]:run_offsets[m + 1]
-    times       u32[n] (i64[n] where a chunk spans many buckets), ms since base_ms, the start of `bucket`
+    times       u32[n] (i64[n] if a chunk spans many buckets), ms since base_ms, the start of `bucket`
     columns     by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
     addresses are those of run_rows, run_starts, run_offsets and times, for kernels that walk over many chunks.
@@ -48,7 +48,7 @@ class EventChunk:
 
     @property
     def index_nbytes(self) -> int:
-        """Bytes of the arrays that say whose events these are."""
+        """Bytes of the arrays that map events to rows."""
         return self.run_rows.nbytes + self.run_starts.nbytes + self.run_offsets.nbytes
 
     @property
@@ -69,7 +69,7 @@ class EventChunk:
 
     @property
     def rows(self) -> U16:
-        """Row of each event inside its morsel, u16[n] (made anew at each call)."""
+        """Row of each event inside its morsel, u16[n] (a new array at each call)."""
         return np.repeat(self.run_rows, np.diff(self.run_starts))
 
     @property

@@ -28,7 +28,7 @@ _PIVOT_CELLS_MAX: Final = 1 << 22  # laid out at once, 9 bytes each
 
 @dataclass(frozen=True, slots=True)
 class EventColumns:
-    """Events of one name in order of arrival, wide: what sealing takes.
+    """Events of one name in order of arrival, wide: the input of sealing.
 
     rows u32[n], times i64[n]; triples: event u32[m] (position among the n, ascending), key u16[m], kind u8[m],
     raw i64[m] with strings as dictionary codes.
@@ -60,7 +60,7 @@ def order_by_row_time(rows: U32, times: I64) -> I64:
 
 
 def seal(events: EventColumns, layout: Layout = LAYOUT) -> tuple[EventChunk, ...]:
-    """Chunks as the layout cuts them, oldest first; in several goes, by arrival, where columns would not fit."""
+    """Chunks as the layout cuts them, oldest first; in several passes, by arrival, if the columns would not fit."""
     return tuple(chunk for part in _fitting(events, layout) for chunk in _seal_together(part, layout))
 
 
@@ -184,7 +184,7 @@ def chunk_in_order(rows: U32, times: I64, columns: Mapping[ColumnKey, EventColum
 
 
 def _narrowed(column: WideColumn, part: slice) -> EventColumn | None:
-    """The column of a part of the events; None where none of them has a value."""
+    """The column of a part of the events, or None if none of them has a value."""
     key, raws, present = column
     inside = None if present is None else present[part]
     if inside is not None and not inside.any():
@@ -200,7 +200,7 @@ def _morsel_offsets(run_rows: U32) -> I64:
 
 
 def compact(chunks: Sequence[EventChunk], layout: Layout = LAYOUT, kept: Bools | None = None) -> tuple[EventChunk, ...]:
-    """The events of chunks that stand in order of arrival, cut anew by the layout.
+    """The events of chunks, given in order of arrival, cut again by the layout.
 
     `kept` (bool[n] over the events of the chunks, one after the other) leaves events out; None keeps all.
     """

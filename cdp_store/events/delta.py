@@ -18,7 +18,7 @@ from cdp_store.kernels import sealing
 
 @dataclass(frozen=True, slots=True)
 class ArrivedEvents:
-    """Events with resolved rows, names and codes: what is appended to a delta.
+    """Events with resolved rows, names and codes: the input of `append`.
 
     rows u32[n], names u16[n], times i64[n], property_counts u32[n]; triples key u16[m], kind u8[m], raw i64[m].
     """
@@ -51,7 +51,7 @@ class EventDelta:
         return self._rows.count
 
     def append(self, events: ArrivedEvents) -> None:
-        """Add events; a handful of array copies, whatever the number of names and properties."""
+        """Adds events; a handful of array copies, whatever the number of names and properties."""
         first_triple = self._keys.count
         self._ends.extend(np.cumsum(events.property_counts, dtype=np.int64) + first_triple)
         self._keys.extend(events.triple_keys)

@@ -1,4 +1,4 @@
-"""All events of a partition: sealed chunks per name and the delta, with sealing and compaction beside writes.
+"""All events of a partition: sealed chunks per name and the delta, with sealing and compaction alongside writes.
 
 A caller that shares an `EventTables` between threads guards every method but `prepare_*` with its lock; the
 `prepare_*` functions do the long work on immutable data and need none.
@@ -26,7 +26,7 @@ class EventsReading:
     delta: DeltaReading
 
     def chunks(self, name: int) -> Chunks:
-        """Chunks of a name; those that share a bucket stand in order of arrival."""
+        """Chunks of a name; those that share a bucket are in order of arrival."""
         sealed = self.sealed.get(name, ())
         return (*sealed, *self.delta.chunks(name)) if len(self.delta) else sealed
 
@@ -46,7 +46,7 @@ class SealedDelta:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """Result of cutting `sources`, chunks of one name that share no bucket with its other chunks, anew."""
+    """Result of cutting `sources` again: chunks of one name that share no bucket with its other chunks."""
 
     name: int
     sources: Chunks
@@ -67,11 +67,11 @@ class EventTables:
         return len(self._delta)
 
     def append(self, events: ArrivedEvents) -> None:
-        """Add arrived events to the delta."""
+        """Adds arrived events to the delta."""
         self._delta.append(events)
 
     def load(self, sealed: Mapping[int, Chunks]) -> None:
-        """Hold these chunks by name, each name's in the order of `EventsReading.chunks`, and nothing else."""
+        """Replaces everything with these chunks by name, each name's in the order of `EventsReading.chunks`."""
         self._sealed, self._delta = dict(sealed), EventDelta(self._delta.layout)
 
     def capture(self) -> EventsReading:
@@ -79,12 +79,12 @@ class EventTables:
         return EventsReading(self._sealed, self._delta.reading())
 
     def nothing_due(self, least: int) -> bool:
-        """True if it is known already that no chunks are to be merged: looking at all after each batch is expensive."""
+        """True if it is known already that no chunks need merging: checking after each batch is expensive."""
         known = self._looked_through
         return known is not None and known[0] is self._sealed and known[1] <= least
 
     def note_nothing_due(self, reading: EventsReading, least: int) -> None:
-        """Remember that a reading had nothing to merge."""
+        """Remembers that a reading had nothing to merge."""
         self._looked_through = reading.sealed, least
 
     def is_read_by(self, reading: EventsReading) -> bool:
@@ -93,7 +93,7 @@ class EventTables:
         return reading.sealed is self._sealed and delta.delta is self._delta and len(delta) == len(self._delta)
 
     def install_seal(self, sealed: SealedDelta) -> None:
-        """Swap a sealed prefix of the delta for its chunks, unless that delta has been sealed in another way."""
+        """Swaps a sealed prefix of the delta for its chunks, unless that delta was sealed meanwhile."""
         if sealed.delta is not self._delta:
             return
         tables = dict(self._sealed)
@@ -103,7 +103,7 @@ class EventTables:
         self._delta = self._delta.tail(sealed.event_count)
 
     def install_compaction(self, done: Compacted) -> None:
-        """Swap the source chunks for what they were made into, unless one of them has been dropped."""
+        """Swaps the source chunks for their merged ones, unless one of them was dropped."""
         held = self._sealed.get(done.name, ())
         gone = {id(chunk) for chunk in done.sources}
         if not gone <= {id(chunk) for chunk in held}:
@@ -111,7 +111,7 @@ class EventTables:
         chunks = list[EventChunk]()
         for chunk in held:
             if chunk is done.sources[0]:
-                # In the place of the first source: what arrived later in these buckets stays behind it.
+                # In the place of the first source: later arrivals in these buckets stay after it.
                 chunks.extend(done.merged)
             elif id(chunk) not in gone:
                 chunks.append(chunk)
@@ -120,7 +120,7 @@ class EventTables:
             del self._sealed[done.name]
 
     def drop_before(self, name: int, cutoff_ms: int) -> Summary:
-        """Drop the events of a name before an instant, the start of a bucket; returns what there was of them."""
+        """Drops the events of a name before an instant, the start of a bucket; returns their summary."""
         delta = self._delta.reading()
         if np.any((delta.names == name) & (delta.times < cutoff_ms)):
             self.install_seal(prepare_seal(self.capture()))
@@ -131,7 +131,7 @@ class EventTables:
         return summary
 
     def first_ms(self, name: int) -> int | None:
-        """Time of the earliest event of a name, None when there is none."""
+        """Time of the earliest event of a name, or None."""
         delta = self._delta.reading()
         times = delta.times[delta.names == name]
         bounds = [chunk.first_ms for chunk in self._sealed.get(name, ())]
@@ -145,7 +145,7 @@ class EventTables:
 
 
 def prepare_seal(reading: EventsReading) -> SealedDelta:
-    """Sort the delta of a reading into chunks."""
+    """Sorts the delta of a reading into chunks."""
     delta = reading.delta
     layout = delta.delta.layout
     chunks = {name: seal(events, layout) for name, events in delta.columns_by_name()}
@@ -153,7 +153,7 @@ def prepare_seal(reading: EventsReading) -> SealedDelta:
 
 
 def prepare_compactions(reading: EventsReading, least: int) -> Iterator[Compacted]:
-    """Merge every set of at least `least` chunks that the layout wants together."""
+    """Merges every set of at least `least` chunks that the layout groups together."""
     layout = reading.delta.delta.layout
     for name, chunks in reading.sealed.items():
         for sources in layout.due(chunks, least):

@@ -1,8 +1,8 @@
-"""Layout of a name's events in chunks: a dense bucket stands alone, sparse neighbours share a wide chunk.
+"""Layout of a name's events in chunks: a dense bucket has its own chunk, sparse neighbours share a wide one.
 
 A chunk costs some kilobytes whatever it holds, a wide one four more bytes an event (times of 64 bits): so the number of
-chunks follows the data and not names x buckets. A column has a slot for every event of its chunk: so events with many
-properties of which each has few share no chunk with many others, and memory follows the data there too.
+chunks follows the data and not names x buckets. A column has a slot for every event of its chunk. So events with many
+properties, each rarely set, share no chunk with many others, and memory follows the data there too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Chunks = tuple[EventChunk, ...]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Events cut into spans of buckets: `order` (None = as they are) brings them together, `parts` are the spans."""
+    """Events cut into spans of buckets: `order` (None = as they are) groups them, `parts` are the spans."""
 
     order: I64 | None
     parts: tuple[slice, ...]
@@ -72,7 +72,7 @@ class Layout:
         """Sets of at least `least` chunks of one name that belong together, each in order of arrival, as `chunks` is.
 
         Chunks that overlap in buckets form a group; sparse groups join their neighbours. A set whose columns would not
-        fit is taken apart into neighbours. So a chunk that is left out shares no bucket with those of the set, or comes
+        fit is split into neighbours. So a chunk that is left out shares no bucket with those of the set, or comes
         before or after all of them.
         """
         run, size = list[int](), 0
@@ -95,7 +95,7 @@ class Layout:
             if len(run) == len(members):
                 yield tuple(run)
             elif len(run) >= least:
-                # What held them together may be a chunk that does not fit: merged again as they are, they never rest.
+                # A chunk that does not fit may have held them together: merging them as they are would never end.
                 yield from self.due(run, least)
 
     def _fitting(self, chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
@@ -127,7 +127,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Slots:
-    """Of some chunks together: events, values, and the bytes of one slot of each column."""
+    """Sums over some chunks: events, values, and the bytes of one slot of each column."""
 
     events: int = 0
     values: int = 0

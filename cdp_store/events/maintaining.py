@@ -1,7 +1,7 @@
 """Sealing and compaction of event tables alongside reads and writes: only looks and swaps take the owner's lock.
 
-Between a look and its swap the tables may change. A swap therefore replaces exactly what was captured, keeps what was
-appended since, and does nothing where the captured part has gone (see `install_seal` and `install_compaction`).
+Between a look and its swap the tables may change. A swap therefore replaces exactly what was captured, keeps later
+appends, and does nothing if the captured part is gone (see `install_seal` and `install_compaction`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def is_due(tables: EventTables, delta_max: int, chunks_max: int) -> bool:
 
 
 def maintain(tables: EventTables, locked: Locked, delta_max: int, chunks_max: int) -> bool:
-    """Seal a delta of more than `delta_max` events, then merge chunks until nothing is due; True if anything was done.
+    """Seals a delta of more than `delta_max` events, then merges chunks until nothing is due; True if it did anything.
 
-    `locked` holds the lock of the tables, for a swap that is done entirely or not at all.
+    `locked` holds the lock of the tables, for a swap that happens entirely or not at all.
     """
     worked = _seal(tables, locked, delta_max)
     while _compact(tables, locked, chunks_max):

@@ -1,4 +1,4 @@
-"""Summaries that retention leaves of dropped events: per profile their number, first time and last time."""
+"""Summaries that retention keeps of dropped events: per profile their number, first time and last time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def nothing_before(cutoff_ms: int) -> Summary:
 
 
 def drop_before(chunks: Sequence[EventChunk], cutoff_ms: int, layout: Layout) -> tuple[Chunks, Summary]:
-    """(what is left of chunks of one name, the summary of their events before a cutoff)."""
+    """(the remaining events of chunks of one name, the summary of those before a cutoff)."""
     kept, summary = list[EventChunk](), nothing_before(cutoff_ms)
     for chunk in chunks:
         if chunk.first_ms >= cutoff_ms:

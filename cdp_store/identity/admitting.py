@@ -1,4 +1,4 @@
-"""Decides which changes of identifiers are logged, and in which form: once, before the log has them."""
+"""The decision which changes of identifiers are logged, and in which form: made once, before logging."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdp_store.ids import PartitionId
 
 
 def to_log(identity: IdentityState, change: IdentityChange, here: PartitionId) -> IdentityChange | None:
-    """The change as it is logged in the partition `here`; None where nothing is left of it to do, or not yet."""
+    """The change as it is logged in the partition `here`; None if nothing is left to do, or it must wait."""
     if not identity.means_something(change):
         return None
     if not isinstance(change, Arrival):
@@ -21,10 +21,10 @@ def to_log(identity: IdentityState, change: IdentityChange, here: PartitionId) -
 
 
 def _leave_for_here(identity: IdentityState, parcel: Parcel, here: PartitionId) -> bool:
-    """True if a parcel brings records for profiles that leave for another profile of this partition.
+    """True if a parcel has records for profiles that leave for another profile of this partition.
 
-    Taken now, they would be in a row that is neither the profile's nor its person's, where nothing distinguishes them.
-    So they come after the profile.
+    Accepted now, they would be in a row that is neither the profile's nor its person's, without anything to distinguish
+    them. So they come after the profile.
     """
     own = identity.transfers.open.get(here)
     joined = {parent for child, parent in parcel.parents if child != parent}
@@ -32,7 +32,7 @@ def _leave_for_here(identity: IdentityState, parcel: Parcel, here: PartitionId) 
 
 
 def _beside_guests(identity: IdentityState, parcel: Parcel) -> Parcel:
-    """The parcel with what comes for a guest standing in the guest's own row: it goes home with it."""
+    """The parcel with a guest's records assigned to the guest's own row, so that they go home with it."""
     guests = {identity.names.get(entry) for entry in identity.guests}
     parents = tuple(pair for pair in parcel.parents if pair[0] == pair[1] or pair[0] not in guests)
     return replace(parcel, parents=parents)

@@ -2,7 +2,7 @@
 
 An identifier is linked to the one of the highest kind that it was ever seen with (a user id before an e-mail address
 before others); among several of that kind to the one it was seen with at the earliest time, and of one time to the
-least. Pairs that were taken apart never count.
+least. Unlinked pairs never count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEVER = TIME_MAX_MS + 1
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Two identifiers seen together: first when, in which message; `apart`: taken apart; `holds`: it is the link."""
+    """Two identifiers seen together: first time and its message; `apart`: unlinked; `holds`: it is the link."""
 
     lower: bytes
     upper: bytes
@@ -38,8 +38,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class KeptClaims:
-    """Pairs of identifiers, each with the earliest time it was said: (offsets i64[n + 1], bytes) of lower and upper
-    ones, encoded; times i64[n]."""
+    """Pairs of identifiers, each with its earliest time: (offsets i64[n + 1], bytes) of lower and upper ones, encoded;
+    times i64[n]."""
 
     lower: tuple[I64, U8]
     upper: tuple[I64, U8]
@@ -76,7 +76,7 @@ class Claims:
         return fresh
 
     def take(self, links: Links) -> list[int]:
-        """Note pairs; the entries whose target changed."""
+        """Records pairs; returns the entries whose target changed."""
         if links.apart:
             lower, pairs, _ = self._paired_new(links)
             self.apart.filled()[pairs] = True
@@ -84,9 +84,9 @@ class Claims:
         return self._choose(*self._note(links))
 
     def _note(self, links: Links) -> tuple[U32, U32, I64]:
-        """Note times and messages; (lower, upper, pair) of what was earlier than known and is not apart."""
+        """Records times and messages; returns (lower, upper, pair) of linked pairs whose earliest time changed."""
         lower, pairs, upper = self._paired_new(links)
-        order = np.argsort(-links.times, kind="stable")  # the earliest of a pair is noted last
+        order = np.argsort(-links.times, kind="stable")  # the earliest of a pair is recorded last
         order = order[links.times[order] < self.times.filled()[pairs[order]]]
         self.times.filled()[pairs[order]] = links.times[order]
         table = links.message_ids
@@ -96,18 +96,18 @@ class Claims:
         return lower[order], upper[order], pairs[order]
 
     def _paired_new(self, links: Links) -> tuple[U32, I64, U32]:
-        """(lower, pair, upper) of claims, numbered where they are new."""
+        """(lower, pair, upper) of claims; new pairs get a number."""
         lower, upper = self._names.insert(links.lower), self._names.insert(links.upper)
         pairs = self._pairs.insert(*self._paired(lower.astype(np.int64), upper.astype(np.int64)))
         self._reach()
         return lower, pairs, upper
 
     def about(self, identifier: bytes) -> Iterator[Claim]:
-        """Every pair that an identifier is in."""
+        """Every pair with an identifier in it."""
         return self.about_any([identifier])
 
     def about_any(self, identifiers: Sequence[bytes]) -> Iterator[Claim]:
-        """Every pair that one of some identifiers is in, once."""
+        """Every pair with one of some identifiers in it, once."""
         entries = self._names.find(Strings.of(identifiers))
         asked: Bools = np.zeros(len(self._names), np.bool_)
         asked[entries[entries >= 0]] = True
@@ -137,7 +137,7 @@ class Claims:
         return KeptClaims(gather(lower[chosen].astype(np.int64)), gather(upper[chosen].astype(np.int64)), times[chosen])
 
     def load(self, links: Links, apart: Bools) -> None:
-        """Hold the pairs that `all` gave, each named once; targets are not weighed."""
+        """Loads the pairs that `all` returned, each named once; does not choose targets."""
         self._note(links)
         self.apart.filled()[:] = apart
 
@@ -148,7 +148,7 @@ class Claims:
         return self._pairs.nbytes + self._messages.nbytes + sum(column.nbytes for column in columns)
 
     def _choose(self, lower: U32, upper: U32, pairs: I64) -> list[int]:
-        """Weigh new claims against the links there are. Nearly all are of identifiers without any."""
+        """Chooses between new claims and existing links. Nearly all are of identifiers without any."""
         target, changed = self._names.target.filled(), list[int]()
         distinct, index, counts = np.unique(lower, return_index=True, return_counts=True)
         simple = (target[distinct] == NOBODY) & (counts == 1)
@@ -160,7 +160,7 @@ class Claims:
         return changed
 
     def _choose_among(self, entry: int, pairs: I64) -> bool:
-        """Let an entry's target be the best of some pairs and the present one; True if it has changed."""
+        """Sets an entry's target to the best of some pairs and the present one; True if it changed."""
         target = self._names.target.filled()
         before, candidates = int(target[entry]), pairs
         if before != NOBODY:
@@ -205,6 +205,6 @@ class Claims:
 
 
 def _no_message(key: HashKey) -> tuple[U32, Strings, U64]:
-    """The empty message id, which has number 0."""
+    """The empty message id, with number 0."""
     table = Strings.of([b""])
     return np.zeros(1, np.uint32), table, hash_strings(key, table)

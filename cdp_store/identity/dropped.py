@@ -1,4 +1,4 @@
-"""Summaries of dropped events of single profiles, on their way with the profiles."""
+"""Summaries of dropped events of single profiles, moved together with the profiles."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def dropped_of(view: PartitionView, row: int, identifier: bytes) -> Iterator[Dro
 
 
 def take_dropped(memory: PartitionMemory, dropped: Iterable[Dropped]) -> None:
-    """Let profiles that a memory holds have had these events."""
+    """Adds these events to the summaries of the profiles that a memory holds."""
     for each in dropped:
         [row] = memory.find([each.identifier])
         if row is None:
-            continue  # erased since
+            continue  # erased meanwhile
         counts, first, last = (np.array([value], np.int64) for value in (each.count, each.first_ms, each.last_ms))
         memory.add_summary(each.name, Summary(each.cutoff_ms, np.array([row], np.uint32), counts, first, last))
 
 
 def encode_dropped(dropped: Iterable[Dropped]) -> list[list[Any]]:
-    """Form that msgpack can pack."""
+    """A form that msgpack can encode."""
     return [[each.identifier, each.name, each.cutoff_ms, each.count, each.first_ms, each.last_ms] for each in dropped]
 
 
 def decode_dropped(packed: list[list[Any]]) -> tuple[Dropped, ...]:
-    """Decodes the output of `encode_dropped`; ValueError or TypeError where it is something else."""
+    """Decodes the output of `encode_dropped`; ValueError or TypeError for any other input."""
     found = tuple(Dropped(*each) for each in packed)
     for each in found:
         numbers = (each.cutoff_ms, each.count, each.first_ms, each.last_ms)
         if type(each.identifier) is not bytes or type(each.name) is not str or any(type(n) is not int for n in numbers):
-            raise TypeError("dropped events are described by something else")
+            raise TypeError("the description of dropped events has another form")
     return found

@@ -1,4 +1,4 @@
-"""Log records about identifiers: links, and the steps of a profile's move (log/FORMAT.md has their bytes)."""
+"""Log records about identifiers: links, and the steps of a profile's transfer (log/FORMAT.md has their bytes)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _IS_TAG: Final = np.isin(np.arange(256), np.frombuffer(b"".join(IDENTIFIER_TAGS)
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Claims that one identifier belongs to the person another one names: lower[i] to upper[i], since times[i], said by
-    the message ids[i]; or, `apart`, that the two never belong together."""
+    """Claims that identifiers belong to one person: lower[i] to upper[i], since times[i], from the message ids[i].
+
+    `apart`: the two never belong together.
+    """
 
     lower: Strings
     upper: Strings
@@ -32,7 +34,7 @@ class Links:
         return int(self.times.shape[0])
 
     def take(self, chosen: np.ndarray[Any, Any]) -> Links:
-        """Some of them."""
+        """The chosen claims."""
         kept = np.arange(len(self))[chosen].astype(np.uint32)
         tables = (self.lower.take(kept), self.upper.take(kept), self.times[kept], self.message_ids.take(kept))
         return Links(*tables, self.apart)
@@ -46,8 +48,8 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Profiles begin to move to a partition, each to the identifier it will stand under there; the record's position is
-    the number of the transfer."""
+    """Profiles begin to move to a partition, each under its identifier there; the record's position is the number of
+    the transfer."""
 
     to: PartitionId
     moves: tuple[tuple[bytes, bytes], ...]
@@ -55,8 +57,8 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Content of a transfer: records under the identifiers they came under, by identifier the one its records stand
-    under where they arrive (itself: a profile of its own), and what is left of the profiles' dropped events."""
+    """Content of a transfer: records under their original identifiers; by identifier, the one its records are under
+    on arrival (itself: a profile of its own); and the remaining summaries of dropped events."""
 
     records: RecordBatch
     parents: tuple[tuple[bytes, bytes], ...]
@@ -65,8 +67,8 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A transfer arrives: its number at the partition it comes from, and the parcel; or a piece of it, of so many, with
-    the checksum of all records."""
+    """A transfer arrives: its number at its source partition, and the parcel; or one of `pieces` pieces, with the
+    checksum of all records."""
 
     source: PartitionId
     transfer: SequenceNumber
@@ -78,7 +80,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """The profiles that left with a transfer are gone from here: it has arrived."""
+    """The profiles that left with a transfer are removed here, after its arrival."""
 
     to: PartitionId
     transfer: SequenceNumber
@@ -94,7 +96,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class AllHome:
-    """Nothing that came in under `identifier` stands under `parent` any more, or is on its way: all of it is home."""
+    """No record that came in under `identifier` is under `parent` any more, or on its way: all are home."""
 
     identifier: bytes
     parent: bytes
@@ -102,8 +104,8 @@ class AllHome:
 
 @dataclass(frozen=True, slots=True)
 class Seating:
-    """Identifiers take a seat each among those that may belong to another, all known by keyed hashes: lowers[i] of kind
-    kind_names[kinds[i]] with uppers[i]; or, `apart`, leave it for good."""
+    """Pairs of identifiers each take a seat, known by keyed hashes: lowers[i] of kind kind_names[kinds[i]] with
+    uppers[i]; or, `apart`, leave it for good."""
 
     uppers: U64
     lowers: U64
@@ -115,13 +117,13 @@ class Seating:
         return int(self.uppers.shape[0])
 
     def take(self, chosen: np.ndarray[Any, Any]) -> Seating:
-        """Some of them."""
+        """The chosen pairs."""
         return replace(self, uppers=self.uppers[chosen], lowers=self.lowers[chosen], kinds=self.kinds[chosen])
 
 
 @dataclass(frozen=True, slots=True)
 class TakenElsewhere:
-    """Message ids of operations that came under identifiers living here and were done in other partitions, received at
+    """Message ids of operations under identifiers living here that other partitions applied, received at
     `received_ms`: keyed hashes of each id with its identifier, u64[n] each (`dedupe.py`)."""
 
     high: U64
@@ -132,7 +134,7 @@ class TakenElsewhere:
         return int(self.high.shape[0])
 
     def take(self, chosen: np.ndarray[Any, Any]) -> TakenElsewhere:
-        """Some of them."""
+        """The chosen ids."""
         return replace(self, high=self.high[chosen], low=self.low[chosen])
 
 
@@ -151,13 +153,13 @@ def decode_identity_change(payload: bytes) -> IdentityChange:
 
 
 def encode_parcel(parcel: Parcel) -> dict[str, Any]:
-    """The parcel as msgpack takes it."""
+    """The parcel as a msgpack map."""
     packed = {"records": encode_batch(parcel.records), "parents": parcel.parents}
     return {**packed, "dropped": encode_dropped(parcel.dropped)} if parcel.dropped else packed
 
 
 def decode_parcel(packed: dict[str, Any]) -> Parcel:
-    """Parcel that a packed form encodes; BatchMalformed names the fault."""
+    """The parcel that a packed form encodes; BatchMalformed names the fault."""
     return Parcel(decode_batch(packed["records"]), _pairs(packed["parents"]), decode_dropped(packed.get("dropped", [])))
 
 

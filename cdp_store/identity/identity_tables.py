@@ -28,7 +28,7 @@ IdentityTables = Mapping[str, pa.Table]
 
 
 def to_tables(state: IdentityState) -> dict[str, pa.Table]:
-    """A copy of everything, by name of the table; nothing for a partition that knows of no links."""
+    """A copy of everything, by name of the table; empty for a partition without links."""
     if state.is_empty:
         return {}
     return {
@@ -46,7 +46,7 @@ def to_tables(state: IdentityState) -> dict[str, pa.Table]:
 
 
 def from_tables(found: IdentityTables, key: HashKey) -> IdentityState:
-    """State from the output of `to_tables`; BatchMalformed when an open transfer cannot be read."""
+    """State from the output of `to_tables`; BatchMalformed if an open transfer cannot be read."""
     state = IdentityState(key)
     if "names" not in found:
         return state

@@ -16,8 +16,8 @@ MemoryChange = Callable[[PartitionMemory], object]
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """Effect of arriving records on a partition's memory: profiles that are put in order go and come again with them,
-    and with what is left of their dropped events."""
+    """Effect of arriving records on a partition's memory: profiles that must be put in order are removed and added
+    again together with them, and with the summaries of their dropped events."""
 
     gone: tuple[bytes, ...]
     parts: tuple[RecordBatch, ...]
@@ -30,7 +30,7 @@ class Joining:
 
 
 def applying(batch: RecordBatch, sequence: SequenceNumber) -> MemoryChange:
-    """Apply the records to a memory, as of that position of the log."""
+    """A change that applies the records to a memory at a position of the log."""
     return lambda memory: memory.apply(batch, sequence, Given.BY_INSTANT)
 
 

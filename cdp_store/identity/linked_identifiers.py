@@ -1,4 +1,4 @@
-"""Identifiers that take part in links, numbered densely, with their columns."""
+"""Identifiers that are part of links, numbered densely, with their columns."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Names:
     """An entry per identifier.
 
     target      u32, at home: the entry of the identifier it is linked to, or NOBODY
-    place       u32, at home: the identifier its records went away under, or NOBODY
-    parent      u32, here: the identifier its records stand under since they arrived, or NOBODY
-    own_created i64: creation time by its own records, where that of its row differs
+    place       u32, at home: the identifier that its records left for, or NOBODY
+    parent      u32, here: the identifier that its records are under since they arrived, or NOBODY
+    own_created i64: creation time by its own records, if that of its row differs
     is_tracked  True if own_created is kept; has_children: True if records of others may be under it
     """
 
@@ -45,7 +45,7 @@ class Names:
         return entries
 
     def find(self, table: Strings) -> I64:
-        """Entry of each identifier, -1 where unknown."""
+        """Entry of each identifier, -1 if unknown."""
         index: U32 = np.arange(len(table), dtype=np.uint32)
         return self.arena.find(index, table, hash_strings(self._key, table))
 
@@ -55,7 +55,7 @@ class Names:
         return None if found < 0 else found
 
     def add(self, identifier: bytes) -> int:
-        """Entry of one identifier, which gets one if it has none."""
+        """Entry of one identifier, created if missing."""
         return int(self.insert(Strings.of([identifier]))[0])
 
     def get(self, entry: int) -> bytes:
@@ -78,31 +78,31 @@ class Names:
         return found
 
     def adopt(self, child: int, parent: int) -> None:
-        """Put the records of one entry under another."""
+        """Puts the records of one entry under another."""
         self.parent.filled()[child] = parent
         self.has_children.filled()[parent] = True
 
     def let_go(self, entry: int) -> None:
-        """Take an entry out from under its parent."""
+        """Removes an entry from its parent."""
         self.parent.filled()[entry] = NOBODY
 
     def track(self, entry: int, created_ms: int) -> None:
-        """From now on remember when an entry's own records created a profile."""
+        """Starts to keep the time at which an entry's own records created a profile."""
         self.is_tracked.filled()[entry] = True
         self.own_created.filled()[entry] = created_ms
 
     def untrack(self, entry: int) -> None:
-        """Forget it again."""
+        """Stops keeping it."""
         self.is_tracked.filled()[entry] = False
         self.own_created.filled()[entry] = NOT_CREATED
 
     def lower_created(self, entries: Any, times: I64) -> None:
-        """Take own records of tracked entries."""
+        """Lowers the kept creation times of tracked entries to those of their own records."""
         tracked: Bools = self.is_tracked.filled()[entries]
         np.minimum.at(self.own_created.filled(), entries[tracked], times[tracked])
 
     def check_parents(self) -> None:
-        """Raise StructureBroken where records stand under each other in a circle, or a parent does not know."""
+        """Raises StructureBroken if entries are under each other in a circle, or a parent is not marked as one."""
         parent = self.parent.filled()
         above = parent.copy()
         for _ in range(_LEVELS_MAX):

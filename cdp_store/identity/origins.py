@@ -1,4 +1,4 @@
-"""Origins: records of a profile that came in under another identifier; twelve bytes for each that arrived."""
+"""Origins: records of a profile that came in under another identifier; twelve bytes for each arrived record."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings, join_bat
 
 @dataclass(frozen=True, slots=True)
 class OriginsReading:
-    """Reading of `Origins` at one moment for records of some profiles: their entries, ascending, each
-    with the profile it is part of (its number among the identities of their records), its place among those whose
-    records count at one instant, and its identifier; the hashes and sources of everybody's arrived records."""
+    """Reading of `Origins` at one moment for records of some profiles.
+
+    It holds the entries of the profiles, ascending. Each entry has the number of its profile among the identities of
+    the records, its place among those whose records count at one instant, and its identifier. `hashes` and `sources`
+    are those of all arrived records.
+    """
 
     tree: U32
     profiles: U64
@@ -31,10 +34,10 @@ class OriginsReading:
     sources: U32
 
     def told_apart(self, batch: RecordBatch) -> RecordBatch:
-        """The batch of the profiles' records with each given to the identifier it came under."""
+        """The batch of the profiles' records, each assigned to the identifier it came in under."""
         at = np.minimum(np.searchsorted(self.tree, self.sources), max(self.tree.shape[0] - 1, 0))
         here = np.flatnonzero(self.tree[at] == self.sources) if self.tree.shape[0] else np.zeros(0, np.int64)
-        # As the records stand: of equal ones the first are the weakest identifier's, and the last the profile's own.
+        # In the order of the records: of equal ones the first are the weakest identifier's, the last the profile's own.
         here = here[np.argsort(self.places[at[here]], kind="stable")]
         own = np.flatnonzero(~is_creation(batch))
         wanted = combine(record_hashes(batch)[own], batch.record_identities[own].astype(np.uint64))
@@ -52,12 +55,12 @@ class Origins:
         self.hashes, self.sources = Growable(np.uint64), Growable(np.uint32)
 
     def add(self, hashes: U64, sources: U32) -> None:
-        """Note arrived records."""
+        """Adds arrived records."""
         self.hashes.extend(hashes)
         self.sources.extend(sources)
 
     def forget(self, sources: Collection[int]) -> None:
-        """Forget the records of some entries."""
+        """Removes the records of some entries."""
         keep = ~np.isin(self.sources.filled(), np.array(sorted(sources), np.uint32))
         if not keep.all():
             hashes, kept = self.hashes.filled()[keep], self.sources.filled()[keep]
@@ -65,7 +68,7 @@ class Origins:
             self.add(hashes, kept)
 
     def told_apart(self, batch: RecordBatch) -> RecordBatch:
-        """Everything that rows hold, under the identifiers it came under."""
+        """The contents of rows, assigned to the identifiers they came in under."""
         joined = dict[int, int]()
         for number in range(len(batch.identities)):
             top = self._joined_entry(batch.identities[number])
@@ -80,20 +83,22 @@ class Origins:
         return unified(join_batches((told.take(stays), self._created(reading.tree.tolist()))))
 
     def reading(self, identifier: bytes) -> OriginsReading | None:
-        """Reading of the records of a profile by the identifier they came under; None where all came under its own."""
+        """Reading of a profile's records by the identifier they came in under; None if all came under its own."""
         top = self._joined_entry(identifier)
         return None if top is None else self._reading({0: top})
 
     def _joined_entry(self, identifier: bytes) -> int | None:
-        """The entry of an identifier whose profile holds records of others. What stands under another's identifier has
-        a row of its own again for late records, all its own."""
+        """The entry of an identifier whose profile holds records of others.
+
+        None for an identifier under another one: its row, if any, has only late records of its own.
+        """
         entry = self._names.entry(identifier)
         if entry is None or not self._names.is_tracked.filled()[entry] or self._names.root(entry) != entry:
             return None
         return entry
 
     def _reading(self, tops: Mapping[int, int]) -> OriginsReading:
-        """Of the profiles of some entries, by the numbers of these profiles."""
+        """Reading of the profiles of some entries, by the numbers of these profiles."""
         parts = sorted((entry, number) for number, top in tops.items() for entry in self._names.subtree(top))
         tree = np.array([entry for entry, _ in parts], np.uint32)
         profiles = np.array([number for _, number in parts], np.uint64)
@@ -114,7 +119,7 @@ class Origins:
 
 
 def creations(identifiers: list[bytes], times: I64) -> RecordBatch:
-    """A record for each identifier that says no more than that it was there."""
+    """A record for each identifier that states only that it existed."""
     count, nothing = len(identifiers), Strings.of(())
     return RecordBatch(
         b"",
@@ -135,17 +140,17 @@ def creations(identifiers: list[bytes], times: I64) -> RecordBatch:
 
 
 def match_last(wanted: U64, offered: U64) -> I64:
-    """For each wanted hash an offered one that equals it, -1 where none is left; of equal ones the last are served."""
+    """For each wanted hash an equal offered one, -1 if none is left; of equal ones the last are matched."""
     return _matched(_numbered(wanted[::-1])[::-1], _numbered(offered))
 
 
 def match_first(wanted: U64, offered: U64) -> I64:
-    """For each wanted hash an offered one that equals it, -1 where none is left; of equal ones the first are served."""
+    """For each wanted hash an equal offered one, -1 if none is left; of equal ones the first are matched."""
     return _matched(_numbered(wanted), _numbered(offered))
 
 
 def _matched(wanted: U64, offered: U64) -> I64:
-    """Position of each hash among others that all differ, -1 where it is missing."""
+    """Position of each hash among others that all differ, -1 if it is missing."""
     order = np.argsort(offered)
     if not order.shape[0]:
         return np.full(wanted.shape[0], -1, np.int64)

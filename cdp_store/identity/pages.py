@@ -1,4 +1,4 @@
-"""All records of one profile in order of time, some at a time, however many there are."""
+"""All records of one profile in order of time, in pages of bounded size."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cdp_store.memory.view import PartitionView, changed_to
 from cdp_store.profiles.attributes import Versions
 from cdp_store.records.records import RecordBatch
 
-_RUNS_FIRST: Final = 16  # looked at for a page; twice as many each time they do not fill it
+_RUNS_FIRST: Final = 16  # read for a page; twice as many each time they do not fill it
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """End of a page: all records before `time_ms` were given, and `given` of those at it."""
+    """End of a page: all records before `time_ms` were returned, and `given` of those at it."""
 
     time_ms: int = TIME_MIN_MS
     given: int = 0
@@ -44,7 +44,7 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A stretch of a chunk, of events of a name or of changes of an attribute."""
+    """A stretch of a chunk: events of a name or changes of an attribute."""
 
     number: int
     chunk: EventChunk
@@ -72,7 +72,7 @@ class _Stretch:
 
 @dataclass(frozen=True, slots=True)
 class _Current:
-    """The value an attribute has now."""
+    """The current value of an attribute."""
 
     number: int
     versions: Versions
@@ -90,14 +90,14 @@ class _Current:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """Rest of a run after a place."""
+    """The rest of a run after a place."""
 
     run: _Stretch | _Current
     start: int
     first_ms: int
 
     def count_before(self, time_ms: int | None) -> int:
-        """Number of the rest that lie before an instant."""
+        """Number of remaining records before an instant."""
         if time_ms is None:
             return len(self.run) - self.start
         return _count_before(self.run, time_ms) - self.start
@@ -174,12 +174,12 @@ def _count_before(run: _Stretch | _Current, time_ms: int) -> int:
     own, local = run.chunk.times[run.where], max(time_ms - run.chunk.base_ms, 0)
     if local > own[-1]:
         return len(run)
-    return int(np.searchsorted(own, own.dtype.type(local)))  # of the same type, or all times are converted
+    return int(np.searchsorted(own, own.dtype.type(local)))  # of the same type, otherwise all times are converted
 
 
 def _enough(rests: list[_Rest], wanted: int) -> tuple[list[_Rest], int | None]:
-    """The rests that hold the first `wanted` records, as they stood, and the instant up to which they hold all; None
-    where that is everything."""
+    """The rests that hold the first `wanted` records, in their order, and the instant up to which they are complete,
+    None if they hold everything."""
     by_time = sorted(range(len(rests)), key=lambda at: rests[at].first_ms)
     count = _RUNS_FIRST
     while count < len(rests):
@@ -202,7 +202,7 @@ def _batches(view: PartitionView, parts: Sequence[tuple[_Rest, int]], chosen: I6
 
 
 def _cut(batch: RecordBatch, place: Place, bytes_max: int, *, is_all: bool) -> RecordPage:
-    """The first records of a batch in order of time that fit, up to the border of an instant where there is one."""
+    """The first records of a batch in order of time that fit, cut between two instants if possible."""
     count, times = len(batch), batch.record_times
     fitting = int(np.searchsorted(np.cumsum(record_sizes(batch)), bytes_max, "right"))
     kept = min(count, max(fitting, 1))

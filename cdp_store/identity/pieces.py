@@ -1,6 +1,6 @@
-"""A parcel in pieces that each fit a log record and a message: all are taken in before any record shows.
+"""A parcel in pieces that each fit a log record and a message: all are received before any record becomes visible.
 
-The cuts depend on the order of the records at the source, which may differ after a restart. The checksum of the whole
+The cuts depend on the order of the records at the source, which may change with a restart. The checksum of the whole
 shows that, and the pieces are sent again from the first.
 """
 
@@ -40,7 +40,7 @@ class Pieces:
         return Pieces(tuple(starts), int(google_crc32c.extend(google_crc32c.value(said), records.identities.data)))
 
     def arrival(self, source: PartitionId, opened: OpenTransfer, piece: int) -> Arrival:
-        """One piece of a transfer as it is logged where it arrives; the last one brings what is no record."""
+        """One piece of a transfer as the destination logs it; the last one has the parts that are no records."""
         count, parcel = len(self.starts), opened.parcel
         if count == 1:
             return Arrival(source, opened.number, parcel)
@@ -51,20 +51,20 @@ class Pieces:
 
 
 def next_piece(staged: Arriving | None, arrival: Arrival) -> int:
-    """Number of the piece of an arrival's transfer that is wanted."""
+    """Number of the piece of an arrival's transfer that is expected."""
     if staged is None or (staged.transfer, staged.checksum) != (arrival.transfer, arrival.checksum):
         return 0
     return len(staged.pieces)
 
 
 def staged_with(staged: Arriving | None, arrival: Arrival) -> Arriving:
-    """Pieces of a transfer that have arrived, with the piece that was wanted."""
+    """Pieces of a transfer that have arrived, with the expected one."""
     before = staged.pieces if staged is not None and arrival.piece else ()
     return Arriving(arrival.transfer, arrival.checksum, (*before, arrival.parcel.records))
 
 
 def whole(staged: Arriving | None, arrival: Arrival) -> Parcel:
-    """The parcel, once its last piece is here."""
+    """The whole parcel, once its last piece has arrived."""
     if staged is None or arrival.pieces == 1:
         return arrival.parcel
     return replace(arrival.parcel, records=joined_batches([*staged.pieces, arrival.parcel.records]))

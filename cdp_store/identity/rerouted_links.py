@@ -1,4 +1,4 @@
-"""Links and origins of all partitions for partitions that are cut in another way."""
+"""Links and origins of all partitions, divided among another number of partitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Home = Callable[[bytes], int]  # the new partition of an encoded identifier
 
 
 def rerouted(found: Iterable[IdentityTables], key: HashKey, home: Home) -> dict[int, IdentityTables]:
-    """The same links and origins by new partition; ProfilesUnderway where any profile is between two partitions."""
+    """The same links and origins by new partition; ProfilesUnderway if a profile is between two partitions."""
     made = dict[int, IdentityState]()
 
     def state_of(identifier: bytes) -> IdentityState:
@@ -34,9 +34,9 @@ def rerouted(found: Iterable[IdentityTables], key: HashKey, home: Home) -> dict[
 
 
 def _links(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:
-    """Each pair where its lower identifier lives, with a seat where the upper one does.
+    """Adds each pair in the partition of its lower identifier, with a seat in that of the upper one.
 
-    Weighing the pairs again gives the same targets.
+    Choosing among the pairs again gives the same targets.
     """
     lower, upper, times, ids, apart = old.claims.all()
     offsets, data = ids
@@ -58,7 +58,7 @@ def _places(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> N
 
 
 def _origins(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:
-    """Carries origins of records over, with the profile they stand in."""
+    """Adds origins of records, with the profile they are in."""
     parent, created = old.names.parent.filled(), old.names.own_created.filled()
     for entry in np.flatnonzero(old.names.is_tracked.filled()).tolist():
         names = state_of(old.names.get(old.names.root(entry))).names

@@ -1,4 +1,4 @@
-"""Limit of identifiers of a kind per owner: a seat for each pair, kept where the owner lives.
+"""Limit of identifiers of a kind per owner: a seat for each pair, kept in the owner's partition.
 
 Only keyed hashes of a seat are kept. A pair with a seat keeps it, whatever comes later, until the two are unlinked.
 """
@@ -21,7 +21,7 @@ from cdp_store.memory.digest import combine
 from cdp_store.memory.validate_chunk import require
 from cdp_store.records.records import Strings
 
-OTHERS: Final = ""  # in a mapping of limits: all kinds without one of their own
+OTHERS: Final = ""  # in a mapping of limits: all kinds without a limit of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Seats:
     """The seats given.
 
     An entry per pair: hashes of the upper and of the lower identifier, the lower one's kind, and whether the two were
-    taken apart, which needs no seat. A tally per upper identifier and kind.
+    unlinked, which needs no seat. A tally per upper identifier and kind.
     """
 
     def __init__(self, key: HashKey) -> None:
@@ -58,11 +58,11 @@ class Seats:
         return len(self._pairs)
 
     def seating_of(self, links: Links) -> Seating:
-        """The seats that some links want."""
+        """The seats that some links need."""
         return seating_of(links, self._key)
 
     def hold(self, seating: Seating, before: Sequence[Seating]) -> Bools:
-        """Mask of pairs that have a seat, are about to take one with those `before`, or were taken apart: bool[n]."""
+        """Mask of pairs that have a seat, are about to take one with those `before`, or were unlinked: bool[n]."""
         held: Bools = self._find(seating) >= 0
         pairs = combine(seating.uppers, seating.lowers)
         for each in before:
@@ -96,7 +96,7 @@ class Seats:
         return seating.take(np.flatnonzero(news & _is_first(combine(seating.uppers, seating.lowers))))
 
     def take(self, seating: Seating) -> None:
-        """Give seats, or take them where the seating marks pairs as unlinked."""
+        """Adds seats, or removes them if the seating marks its pairs as unlinked."""
         before = self._find(seating)
         was_seated: Bools = before >= 0
         was_seated[was_seated] = ~self._apart.filled()[before[was_seated]]
@@ -114,11 +114,11 @@ class Seats:
             self._tally(seating, fresh, 1)
 
     def names(self, identifier: bytes) -> bool:
-        """True if an encoded identifier stands in any pair."""
+        """True if an encoded identifier is in any pair."""
         return self.names_any([identifier])
 
     def names_any(self, identifiers: Iterable[bytes]) -> bool:
-        """True if one of some encoded identifiers stands in any pair."""
+        """True if one of some encoded identifiers is in any pair."""
         if not len(self):
             return False
         uppers, lowers = self._hashes()
@@ -133,7 +133,7 @@ class Seats:
         return found
 
     def without(self, identifiers: Iterable[bytes]) -> Seats:
-        """The seats without pairs of some encoded identifiers; itself where there are none."""
+        """The seats without pairs of some encoded identifiers; the object itself if there are none."""
         if not len(self):
             return self
         doomed = hash_strings(self._key, Strings.of(identifiers))
@@ -164,12 +164,12 @@ class Seats:
         return seats
 
     def validate(self) -> None:
-        """Raise StructureBroken unless the tallies are those of the pairs."""
+        """Raises StructureBroken unless the tallies match the pairs."""
         uppers, _ = self._hashes()
         kinds = self._kind_hashes(tuple(self._names))[self._kinds.filled()] if len(self) else np.zeros(0, np.uint64)
         groups, counts = np.unique(combine(uppers, kinds)[~self._apart.filled()], return_counts=True)
         require(bool(np.all(self._tallies_of(groups) == counts)), "seats", "a tally is not the number of its pairs")
-        require(int(self._tallies.filled().sum()) == int(counts.sum()), "seats", "a tally counts who has no seat")
+        require(int(self._tallies.filled().sum()) == int(counts.sum()), "seats", "a tally counts a pair without a seat")
 
     @property
     def nbytes(self) -> int:
@@ -209,13 +209,13 @@ _NOTHING: Final[U64] = np.zeros(0, np.uint64)
 
 
 def seating_of(links: Links, key: HashKey) -> Seating:
-    """The seats that links take, or, of pairs taken apart, leave."""
+    """The seats that links take, or, for unlinked pairs, leave."""
     kinds, names = _kinds_of(links.lower)
     return Seating(hash_strings(key, links.upper), hash_strings(key, links.lower), kinds, names, links.apart)
 
 
 def joined(parts: Sequence[Seating]) -> Seating:
-    """Several together."""
+    """Several seatings as one."""
     if len(parts) == 1:
         return parts[0]
     codes = dict[str, int]()

@@ -1,6 +1,6 @@
-"""Identifiers as one partition knows them, and the effect of each change on the partition's memory.
+"""The identifiers of one partition, and the effect of each change on the partition's memory.
 
-docs/design/identity.md describes the protocol. Changes come from the log in its order: a replay does the same.
+docs/design/identity.md describes the protocol. Changes come from the log in its order: a replay has the same effect.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ Find = Callable[[list[bytes]], list[int | None]]  # rows of identifiers in the p
 
 @dataclass(frozen=True, slots=True)
 class DueMoves:
-    """Moves that are due: (identifier, the one it belongs under) of profiles that can leave now, and of those whose
-    records went away under another identifier than they belong under: (identifier, that other one)."""
+    """Moves that are due. Departures: (identifier, the one it belongs under) of profiles that can leave now. Recalls:
+    (identifier, the one its records left for) of those that left for an identifier that they do not belong under."""
 
     departures: tuple[tuple[bytes, bytes], ...]
     recalls: tuple[tuple[bytes, bytes], ...]
@@ -59,7 +59,7 @@ class DueMoves:
 
 
 class IdentityState:
-    """Links of the identifiers that live here, and where records came from and went to."""
+    """Links of the identifiers that live here, and the sources and destinations of records."""
 
     def __init__(self, key: HashKey) -> None:
         self.names = Names(key)
@@ -79,11 +79,11 @@ class IdentityState:
         return len(self.names) == len(self.seats) == 0 and self.transfers.is_empty
 
     def knows(self, identifier: bytes) -> bool:
-        """True if an identifier was given together with others, to this partition's knowledge."""
+        """True if this partition knows of a record that named the identifier together with others."""
         return self.names.entry(identifier) is not None or self.seats.names(identifier)
 
     def take_records(self, batch: RecordBatch) -> None:
-        """Note records of an applied batch under identifiers that are linked, or that others' records joined."""
+        """Notes records of an applied batch under linked identifiers, or those whose profiles hold others' records."""
         if len(self.names) == 0:
             return
         entries = self.names.find(batch.identities)
@@ -105,7 +105,7 @@ class IdentityState:
         return linked
 
     def means_something(self, change: IdentityChange) -> bool:
-        """True if a change has anything left to change here; only such changes are logged."""
+        """True if a change still changes anything here; only such changes are logged."""
         match change:
             case Links():
                 return len(change) > 0
@@ -139,7 +139,7 @@ class IdentityState:
         return bool(stands) and self.names.get(self.names.root(entry)) in self.transfers.underway()
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-        """Those of some departures that are still to be made."""
+        """The departures among these that still have to be made."""
         wanted = set(self.due_moves().departures)
         return tuple(move for move in moves if move in wanted)
 
@@ -169,7 +169,7 @@ class IdentityState:
     def apply(
         self, change: IdentityChange, sequence: SequenceNumber, view: PartitionView, find: Find
     ) -> list[MemoryChange]:
-        """Apply a change; returns its changes of the memory that `view` shows and `find` finds profiles in."""
+        """Applies a change; returns its changes of the memory that `view` shows and `find` finds profiles in."""
         match change:
             case Departure():
                 return self._depart(change, sequence, view, find)
@@ -201,13 +201,13 @@ class IdentityState:
         return known
 
     def find_due(self, find: Find) -> None:
-        """Find the moves that are due, after everything was loaded."""
+        """Finds the moves that are due, after everything was loaded."""
         names = self.names
         linked = (names.target.filled() != NOBODY) | (names.place.filled() != NOBODY)
         self._note_targets(np.flatnonzero(linked).tolist(), find)
 
     def validate(self, in_transit: set[bytes]) -> None:
-        """Raise StructureBroken unless transfers, marks and numbers fit together."""
+        """Raises StructureBroken unless transfers, marks and numbers fit together."""
         leaving = [identifier for opened in self.transfers.open.values() for identifier in opened.leaving]
         require(len(set(leaving)) == len(leaving), "transfers", "a profile leaves twice at once")
         require(in_transit <= set(leaving), "transfers", "a profile is marked as leaving and does not")
@@ -227,7 +227,7 @@ class IdentityState:
         self._due |= {*linked.tolist()}
 
     def _note_targets(self, entries: list[int], find: Find) -> None:
-        """Identifiers belong to somebody else than before: what they have here, and what went away, is to move."""
+        """Marks moves as due after identifiers changed their owner: what they have here, and what left."""
         target, place = self.names.target.filled(), self.names.place.filled()
         rows = find([self.names.get(entry) for entry in entries])
         for entry, row in zip(entries, rows, strict=True):
@@ -252,8 +252,8 @@ class IdentityState:
             if parent != identifier:
                 self.names.place.filled()[top] = onto = self.names.add(parent)
                 if self.names.target.filled()[top] == onto:
-                    self._astray.discard(top)  # logs of earlier versions do not say that all were home
-            if self.names.root(top) == top:  # else its earlier records stand in this partition under another's
+                    self._astray.discard(top)  # logs of earlier versions do not record that all were home
+            if self.names.root(top) == top:  # else its earlier records are under another's in this partition
                 tree = self.names.subtree(top)
                 above = [int(self.names.parent.filled()[entry]) for entry in tree[1:]]
                 parents += [
@@ -284,7 +284,7 @@ class IdentityState:
         roots = np.array([names.root(int(entry)) for entry in sources], np.int64)
         owners, creation = sources[records.record_identities].astype(np.int64), is_creation(records)
         names.lower_created(owners[creation], records.record_times[creation])
-        # What is here under an identifier whose records come home came in after they had left.
+        # The records here under an identifier whose records come home arrived after those had left.
         home = {child for child, parent in parcel.parents if child == parent}
         joining = self._joined(records, self._root_of, home, view, find)  # distinguished by earlier arrivals
         arrived: Bools = ~creation & (owners != roots[records.record_identities])
@@ -313,8 +313,10 @@ class IdentityState:
         view: PartitionView,
         find: Find,
     ) -> Joining:
-        """Joins records to the profiles of their roots: after what these hold, or before where they return to them; but
-        where both have something of one instant all of the profile is put in order."""
+        """Joins records to the profiles of their roots: after the records there, or before them if they return to them.
+
+        A profile with records of one instant on both sides is put in order as a whole.
+        """
         owners = [root_of(records.identities[number]) for number in range(len(records.identities))]
         rows = np.array([-1 if row is None else row for row in find(owners)], np.int64)
         tied = sorted(tied_rows(view, records, rows))
@@ -336,7 +338,7 @@ class IdentityState:
         return self.names.get(self.names.root(self.names.add(identifier)))
 
     def _at_root(self, dropped: Dropped) -> Dropped:
-        """Under the identifier whose profile stands here."""
+        """The same events under the identifier whose profile is here."""
         return replace(dropped, identifier=self._root_of(dropped.identifier))
 
     def _dropped(self, view: PartitionView, find: Find, leaving: list[bytes]) -> Iterator[Dropped]:
@@ -345,20 +347,20 @@ class IdentityState:
                 yield from dropped_of(view, row, identifier)
 
     def _is_awaited(self, change: AllHome) -> bool:
-        """True if an identifier's records are to come home from under another one."""
+        """True if an identifier's records have to come home from under another one."""
         entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
         if entry is None or parent is None or self.is_moving(change.identifier, change.parent):
             return False
         return bool(self.names.place.filled()[entry] == parent != self.names.target.filled()[entry])
 
     def _track(self, entry: int, view: PartitionView, find: Find) -> None:
-        """Keep the creation time by the identifier's own records, since others' records join them."""
+        """Keeps the creation time by the identifier's own records, because others' records join them."""
         if not self.names.is_tracked.filled()[entry]:
             [own] = find([self.names.get(entry)])
             self.names.track(entry, NOT_CREATED if own is None else view.times.created_ms_of(own))
 
     def _recallable(self, change: Recall) -> tuple[int, int] | None:
-        """(entry, the one its records are under), when they are here and can be separated now."""
+        """(entry, the one its records are under), if they are here and can be separated now."""
         entry, parent = self.names.entry(change.identifier), self.names.entry(change.parent)
         if entry is None or parent is None or self.names.parent.filled()[entry] != parent:
             return None
@@ -376,7 +378,7 @@ class IdentityState:
         tree = {self.names.get(each) for each in self.names.subtree(entry)}
         is_ours: Bools = np.array([records.identities[n] in tree for n in range(len(records.identities))], np.bool_)
         leaves = is_ours[records.record_identities] if len(records) else np.zeros(0, np.bool_)
-        # It may have a row of its own again, of what came in later.
+        # It may have a row of its own again, with later arrivals.
         ours = self._joined(
             unified(records.take(np.flatnonzero(leaves))), lambda _: change.identifier, [change.identifier], view, find
         )
@@ -392,7 +394,7 @@ class IdentityState:
         changes: list[MemoryChange] = [lambda memory: memory.erase([owner], sequence)] if at is not None else []
         changes += [applying(rest, sequence)] if len(rest) else []
         changes += ours.changes(sequence)
-        # Dropped events cannot be separated any more: they stay with the profile, as long as that has anything else.
+        # Dropped events can no longer be separated: they stay with the profile, while that has anything else.
         holder = owner if len(rest) else change.identifier
         dropped = [] if at is None else list(dropped_of(view, at, holder))
         return [*changes, lambda memory: take_dropped(memory, [*ours.dropped, *dropped])]

@@ -1,9 +1,8 @@
-"""Records of one instant that came under several identifiers of a person: in which order they count.
+"""The order of records of one instant that came in under several identifiers of a person.
 
-Those of the lower rank count first, so the value that came in under the identifier of the highest rank holds. Of equal
-rank the greater identifier's count first, as of two claims of one time the lesser identifier wins. Those of one
-identifier count in order of arrival. So neither the order in which identifiers and records came nor that of the moves
-makes a difference.
+Those of the lower rank count first, so the value under the identifier of the highest rank holds. Of equal rank the
+greater identifier's count first, because of two claims of one time the lesser identifier wins. Those of one identifier
+count in order of arrival. So neither the order of identifiers and records nor that of the moves makes a difference.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from cdp_store.records.records import RecordBatch
 
 
 def places(identifiers: list[bytes]) -> I64:
-    """The place of each encoded identifier among those whose records count, the first one's first: i64[n]."""
+    """The place of each encoded identifier in the order in which their records count: i64[n]."""
     weakest_first = sorted(range(len(identifiers)), key=lambda at: _weight(identifiers[at]), reverse=True)
     found: I64 = np.empty(len(identifiers), np.int64)
     found[weakest_first] = np.arange(len(identifiers))
@@ -29,7 +28,7 @@ def places(identifiers: list[bytes]) -> I64:
 
 
 def in_order(batch: RecordBatch) -> RecordBatch:
-    """The records as those of one instant count; those of one identifier stay as they are."""
+    """The records in the order in which those of one instant count; those of one identifier keep their order."""
     given = places([batch.identities[number] for number in range(len(batch.identities))])
     order = np.argsort(given[batch.record_identities], kind="stable")
     return batch if np.all(order[1:] > order[:-1]) else batch.take(order)
@@ -37,7 +36,7 @@ def in_order(batch: RecordBatch) -> RecordBatch:
 
 def tied_rows(view: PartitionView, batch: RecordBatch, rows: I64) -> set[int]:
     """The rows with an event of the same name, or a value of the same attribute, at the time of one of a batch's
-    records that are to join it; `rows` are those of its identities, -1 for none. Seldom also another row."""
+    records that will join it; `rows` are those of its identities, -1 for none. Rarely also another row."""
     own = rows[batch.record_identities]
     wanted = np.unique(own[own >= 0])
     tied = set[int]()

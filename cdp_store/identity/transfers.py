@@ -1,7 +1,7 @@
 """Transfers between this partition and each other one, and their progress.
 
 There is at most one open transfer from one partition to another, and transfers of such a pair arrive in the order of
-their numbers: so one number says at either end which of them have arrived.
+their numbers: so one number at either end shows which of them have arrived.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class TransferReading:
-    """The ends of all transfers at one partition, as of a view of it: sent by partition, last received by partition."""
+    """The ends of all transfers at one partition, as in a view of it: sent by partition, last received by partition."""
 
     sent: Mapping[int, Sent]
     received: Mapping[int, int]
@@ -76,7 +76,7 @@ class Transfers:
         return self.received.get(source, 0) >= number
 
     def records(self) -> list[RecordBatch]:
-        """All records that are under way from here, or have come in part."""
+        """All records that are under way from here, or have arrived in part."""
         leaving = [each.parcel.records for each in self.open.values()]
         return [*leaving, *(piece for each in self.arriving.values() for piece in each.pieces)]
 

@@ -1,4 +1,4 @@
-"""A batch as a partition's memory takes it: its names numbered, its strings coded, events and changes told apart."""
+"""A batch prepared for a partition's memory: names numbered, strings coded, events separated from attribute changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ArrivedChanges:
 
 @dataclass(frozen=True, slots=True)
 class NameNumbers:
-    """The partition's number of each name of a batch that its records mention, 0 of the others."""
+    """The partition's number of each name that the batch's records mention, 0 for the others."""
 
     events: U16
     properties: U16
@@ -65,7 +65,7 @@ def code_strings(batch: RecordBatch, numbers: NameNumbers, dictionary: StringDic
 
 
 def tell_apart(batch: RecordBatch, rows: U32, numbers: NameNumbers, raws: I64) -> tuple[ArrivedEvents, ArrivedChanges]:
-    """The events of a batch and its attribute changes, each in order; `rows` by record, `raws` coded."""
+    """Separates the events of a batch from its attribute changes, each in order; `rows` by record, `raws` coded."""
     told = arrivals.tell_apart(
         batch.record_names,
         batch.property_offsets,

@@ -1,4 +1,4 @@
-"""Everything some profiles hold, as one record batch, and a hash of what each record says."""
+"""Everything some profiles hold, as one record batch, and a hash of the content of each record."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from cdp_store.profiles.profile_times import NOT_CREATED
 from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings, join_batches
 from cdp_store.values import Kind, is_text
 
-_FEW_ROWS: Final = 4  # up to these, their runs are searched for one by one
+_FEW_ROWS: Final = 4  # up to these, the runs of each are searched for
 _RECORD_BYTES: Final = 64  # without its values
 _TRIPLE_BYTES: Final = 48  # without its text
-_KEY: Final = (0, 0)  # hashes only tell records of one person apart
+_KEY: Final = (0, 0)  # the hashes only distinguish records of one person
 _ATTRIBUTE: Final = np.uint64(1)
 
 Taken = tuple[I64, Bools | None]
@@ -51,13 +51,13 @@ def contents_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
 
 
 def given_of(view: PartitionView, rows: Sequence[int]) -> RecordBatch:
-    """The same without removals of parts of objects that follow from other records: among those of another profile
-    they may be due at other times."""
+    """The same without removals of parts of objects that follow from other records: among the records of another
+    profile they may be due at other times."""
     return without_unset_parts(contents_of(view, rows))
 
 
 def record_hashes(batch: RecordBatch) -> U64:
-    """Hash of the content of each record, whatever its profile and batch: u64[n]."""
+    """Hash of the content of each record, independent of its profile and batch: u64[n]."""
     names, keys = (
         hash_strings(_KEY, Strings.of(name.encode() for name in table)) for table in (batch.names, batch.keys)
     )
@@ -76,7 +76,7 @@ def record_hashes(batch: RecordBatch) -> U64:
 
 
 def record_sizes(batch: RecordBatch) -> I64:
-    """About the bytes of each record in memory: i64[n]."""
+    """Approximate bytes of each record in memory: i64[n]."""
     counts = batch.property_counts()
     texts: I64 = np.zeros(batch.triple_raws.shape[0], np.int64)
     textual = is_text(batch.triple_kinds)
@@ -87,7 +87,7 @@ def record_sizes(batch: RecordBatch) -> I64:
 
 
 def is_creation(batch: RecordBatch) -> Bools:
-    """Mask of the records that say no more than that a profile exists: bool[n]."""
+    """Mask of the records that state only that a profile exists: bool[n]."""
     said: Bools = batch.is_attributes() & (batch.property_counts() == 0)
     return said
 
@@ -118,7 +118,7 @@ def _taken(column: EventColumn, where: I64) -> Taken:
 
 
 def batch_of_events(view: PartitionView, name: int, chunk: EventChunk, where: I64) -> RecordBatch:
-    """The events of a name that stand at some positions of a chunk, ascending, as records."""
+    """The events of a name at some positions of a chunk, ascending, as records."""
     taken = {key: _taken(column, where) for key, column in chunk.columns.items()}
     given = {key: each for key, each in taken.items() if each[1] is None or each[1].any()}
     rows, times = rows_at(chunk, where), chunk.times[where].astype(np.int64) + chunk.base_ms
@@ -138,7 +138,7 @@ def batch_of_versions(view: PartitionView, attribute: int, versions: Versions) -
 
 
 def creations_of(view: PartitionView, rows: I64) -> RecordBatch:
-    """A record without values for each row, at the time its profile exists since."""
+    """A record without values for each row, at the time its profile was created."""
     created = _by_row(view, rows)
     exists = created != NOT_CREATED
     values = values_of(view, {}, slice(0, 0), None)

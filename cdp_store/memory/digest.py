@@ -1,4 +1,4 @@
-"""A digest of what a partition means, whatever its layout.
+"""A digest of the content of a partition, whatever its layout.
 
 Each profile, attribute value, attribute change and event is hashed by its content alone (identifier, names, time,
 values, and its place among equal times), and the hashes are added up. So the digest depends neither on row numbers,
@@ -43,7 +43,7 @@ class Digest:
 
     @staticmethod
     def parse(text: str) -> Digest:
-        """The digest behind its text."""
+        """The digest with this text."""
         return Digest(int(text[:16], 16), int(text[16:], 16))
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Digest:
 
 
 def digest(view: PartitionView) -> Digest:
-    """Digest of all profiles, versions of attributes, events, and what retention left of events, of a view."""
+    """Digest of a view: its profiles, versions of attributes, events, and summaries of events dropped by retention."""
     total = Digest()
     for hashes in _Contents(view).hashes():
         sums = (int(_mix(hashes ^ lane).sum(dtype=np.uint64)) for lane in _LANES)
@@ -93,7 +93,7 @@ class _Contents:
         yield self._placed(name, rows[order], times[order], hashes[order])
 
     def _placed(self, name: U64, rows: U32, times: I64, hashes: U64) -> U64:
-        """Hashes of what is sorted by (row, time), told apart by profile, time and place among equal times."""
+        """Hashes of entries sorted by (row, time), distinguished by profile, time and place among equal times."""
         starts = np.append(True, (rows[1:] != rows[:-1]) | (times[1:] != times[:-1]))[: rows.shape[0]]
         place = np.arange(rows.shape[0]) - np.flatnonzero(starts)[np.cumsum(starts) - 1]
         found = combine(self._rows[rows], name, times.view(np.uint64), hashes, place.astype(np.uint64))
@@ -130,7 +130,7 @@ class _Contents:
 
 
 def _telling(versions: Versions) -> Versions:
-    """Versions by (row, time) without removals that change nothing: where there is no value, or for no time."""
+    """Versions by (row, time) without removals that change nothing: no value, or one that held for no time."""
     removals = versions.kinds == Kind.UNSET
     follows: Bools = np.zeros(len(versions), np.bool_)
     follows[1:] = versions.rows[1:] == versions.rows[:-1]

@@ -1,4 +1,4 @@
-"""Names that a partition has seen, of events, properties and attributes, with types, how often, and when."""
+"""Names a partition has seen (events, properties, attributes), with types, counts and times."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from cdp_store.memory.view import PartitionView, changed_to
 from cdp_store.records.records import Strings
 from cdp_store.values import TEXT_KINDS, Kind
 
-DISTINCT_TOLD_MAX: Final = 1000  # texts of one property whose hashes are told, so that they can be counted once
+DISTINCT_TOLD_MAX: Final = 1000  # texts of one property whose hashes are reported, so that the router counts each once
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Counts of a property or attribute: values of each type; different texts and lists, with their keyed
-    hashes where they are few (None: they are not); when, where nothing else says."""
+    """Counts of a property or attribute: values of each type, distinct texts and lists, and the time range.
+
+    The keyed hashes of the texts are present while they are few, else None.
+    """
 
     name: str
     types: Counter[Kind]
@@ -37,7 +39,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class SeenEvents:
-    """Counts of the events of a name: their number, when, and with which properties."""
+    """Counts of the events of a name: their number, time range and properties."""
 
     name: str
     count: int
@@ -57,7 +59,7 @@ def seen_events(view: PartitionView, key: HashKey) -> Iterator[SeenEvents]:
 
 
 def seen_attributes(view: PartitionView, key: HashKey) -> Iterator[Seen]:
-    """All attributes that a view holds values of, those they had before included."""
+    """All attributes of a view that have or had values."""
     rows = np.flatnonzero(~view.erased())
     for name, number in view.schema.attributes.items():
         if number not in view.attributes:
@@ -94,14 +96,14 @@ def _properties(
 
 
 class _Texts:
-    """Texts of a property or attribute that were met."""
+    """Distinct texts of a property or attribute."""
 
     def __init__(self, view: PartitionView, number: int, *, attribute: bool) -> None:
         self._view, self._number, self._attribute = view, number, attribute
         self._met = dict[Kind, Bools]()
 
     def take(self, kind: Kind, codes: I64) -> None:
-        """Meet some, by their codes."""
+        """Marks some as present, by their codes."""
         met = self._met.get(kind)
         if met is None:
             size = self._arena(kind)[0].shape[0] - 1
@@ -109,7 +111,7 @@ class _Texts:
         met[codes] = True
 
     def told(self, key: HashKey) -> tuple[int, U64 | None]:
-        """(how many were met, their hashes where they are few)."""
+        """(how many are present, their hashes if they are few)."""
         found = {kind: np.flatnonzero(met) for kind, met in self._met.items()}
         count = sum(codes.shape[0] for codes in found.values())
         if count > DISTINCT_TOLD_MAX:

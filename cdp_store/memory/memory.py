@@ -34,7 +34,7 @@ from cdp_store.values import Kind
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Source of a restored memory, besides a view: the rows taken (ascending), and what they hold by new row."""
+    """Source of a restored memory, besides a view: the rows kept (ascending), and their content by new row."""
 
     rows: I64
     events: Mapping[int, Chunks]
@@ -42,7 +42,7 @@ class Parts:
     dictionary: StringDictionary
     summaries: Mapping[int, Summary]
     retention_days: Mapping[str, int]
-    names: SchemaReading  # those that stay, by the numbers they have in the other parts
+    names: SchemaReading  # those that remain, by the numbers they have in the other parts
 
 
 NO_TIMES: Final[I64] = np.zeros(0, np.int64)
@@ -90,7 +90,7 @@ class PartitionMemory:
         self._erased = 0
         self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
         self._dropped = 0
-        self._forgotten = set[int]()  # numbers of event names of which nothing is left: a purge frees them
+        self._forgotten = set[int]()  # numbers of event names without any events left: a purge frees them
         self.settled = Settled()
         self.in_transit = dict[bytes, int]()  # rows of profiles that are being moved, by identifier
         self.retention_days = dict[str, int]()
@@ -122,7 +122,7 @@ class PartitionMemory:
 
     @property
     def forgotten_names(self) -> frozenset[str]:
-        """Event names of which nothing is to be left: a purge frees them."""
+        """Event names that must leave nothing: a purge frees them."""
         return frozenset(name for name in self.schema.events if self.schema.events.get(name) in self._forgotten)
 
     @property
@@ -131,19 +131,19 @@ class PartitionMemory:
         return self._erased
 
     def is_worth_purging(self, erased_max: int) -> bool:
-        """True if event names are forgotten, more rows than that are erased, a fifth of all rows was left by profiles
-        that moved away, or a fifth of the events was dropped since the last purge."""
+        """True if event names are forgotten, more than `erased_max` rows are erased, profiles that moved away left a
+        fifth of all rows, or a fifth of the events was dropped since the last purge."""
         if self._forgotten or self.settled or self._erased - self._moved > erased_max:
             return True
         if self._moved * 5 > len(self):
             return True
-        # Asked after every commit, and counting goes through all chunks.
+        # Called after every commit, and counting visits all chunks.
         return self._dropped > 0 and self._dropped * 4 > self.events.counts()[0]
 
     def erase(self, identifiers: list[bytes], sequence: SequenceNumber) -> int:
-        """Let profiles exist at no instant and their identifiers lead nowhere; returns how many there were.
+        """Makes profiles exist at no instant and their identifiers lead nowhere; returns how many there were.
 
-        Views captured before go on as they were. What the profiles left behind goes when the memory is `purged`.
+        Views captured before stay as they are. A purge (`purged`) removes what the profiles left in memory.
         """
         found = {row for row in self.find(identifiers) if row is not None}
         self._forget(found)
@@ -151,7 +151,7 @@ class PartitionMemory:
         return len(found)
 
     def detach(self, identifiers: list[bytes], sequence: SequenceNumber) -> None:
-        """Let profiles stay as they are but be found no more; a record under such an identifier makes a new profile."""
+        """Hides profiles from look-ups but keeps them; a record under such an identifier makes a new profile."""
         found = {each: row for each, row in zip(identifiers, self.find(identifiers), strict=True) if row is not None}
         if found:
             self._identifiers.retag(np.array(list(found.values()), np.int64))
@@ -159,14 +159,14 @@ class PartitionMemory:
         self.sequence = sequence
 
     def release(self, identifiers: list[bytes], sequence: SequenceNumber) -> None:
-        """Let detached profiles exist at no instant, like erased ones."""
+        """Makes detached profiles exist at no instant, like erased ones."""
         rows = [row for each in identifiers if (row := self.in_transit.pop(each, None)) is not None]
         self._forget(rows)
         self._moved += len(rows)
         self.sequence = sequence
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber, given: Given = Given.BY_RECORD) -> None:
-        """Take a checked batch: afterwards every record of it shows in a capture."""
+        """Applies a checked batch: afterwards every record of it is visible in a capture."""
         people = resolve(batch, self._identifiers, self._key)
         first_set_ms = take_times(batch, people, self._times)
         rows = people.record_rows()
@@ -191,7 +191,7 @@ class PartitionMemory:
         self.sequence = sequence
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
-        """Change rules of retention and drop the events that it names; summaries of them stay."""
+        """Changes rules of retention and drops the events that it names; their summaries stay."""
         self.retention_days = {**self.retention_days, **retention.days}
         if FORGOTTEN_MS in retention.cutoffs.values():
             self.settled = Settled(len(self.schema.properties), len(self.schema.attributes))
@@ -210,17 +210,17 @@ class PartitionMemory:
         self.sequence = sequence
 
     def add_summary(self, name: str, summary: Summary) -> None:
-        """Keep what is left of events that were dropped before they came here."""
+        """Adds the summary of events that were dropped before the profile came to this partition."""
         number = self.schema.events.number(name)
         known = self.summaries.get(number, nothing_before(summary.cutoff_ms))
         self.summaries = {**self.summaries, number: known.merge(summary)}
 
     def pass_over(self, sequence: SequenceNumber) -> None:
-        """Go on behind `sequence`: what was logged there changes nothing here."""
+        """Advances past `sequence`: its log entry changes nothing here."""
         self.sequence = sequence
 
     def overdue(self, now_ms: int) -> dict[str, int]:
-        """By name, the instant before which the rules of retention want events dropped of which there are some."""
+        """By event name, the instant before which retention requires its events to be dropped, if there are any."""
         default = self.retention_days.get(ALL_EVENTS, 0)
         cutoffs = dict[str, int]()
         for name, number in self.schema.events.capture().items():
@@ -232,7 +232,7 @@ class PartitionMemory:
         return cutoffs
 
     def load(self, parts: MemoryParts) -> None:
-        """Hold these parts; only for a memory that holds nothing yet. Attributes follow from their versions."""
+        """Holds these parts; only for a memory that holds nothing yet. Attributes follow from their versions."""
         assert len(self) == 0, "parts are loaded into an empty memory"
         self.schema.events.load(parts.event_names)
         self.schema.properties.load(parts.property_names)
@@ -252,7 +252,7 @@ class PartitionMemory:
         self.sequence = parts.sequence
 
     def capture(self) -> PartitionView:
-        """A stable reading of everything; the same one again while nothing changes, with what queries found out."""
+        """A stable reading of everything; the same object, with what queries cached in it, until something changes."""
         known = self._captured
         if known is None or not self._is_shown_by(known):
             known = self._captured = self._capture()
@@ -292,12 +292,12 @@ class PartitionMemory:
         return self.current_versions(-1 if number is None else number, rows)
 
     def latest_ms(self, attribute: int) -> int:
-        """Time of the newest change of an attribute, before all times where there is none."""
+        """Time of the newest change of an attribute, before all times if there is none."""
         column = self._attributes.get(attribute)
         return NEVER if column is None else column.latest_ms
 
     def current_versions(self, attribute: int, rows: U32) -> Versions:
-        """Values that rows have of an attribute; the time is NEVER where it was never touched."""
+        """Values that rows have of an attribute; the time is NEVER if it was never set."""
         column = self._attributes.get(attribute)
         return (column or AttributeColumn()).current(rows, self._times.first_set_ms(rows))
 
@@ -354,7 +354,7 @@ class PartitionMemory:
                 self._attributes[attribute].load(number, block)
 
     def _restore_changes(self, changes: Mapping[int, Chunks], created_ms: I64) -> None:
-        """Apply every version of the attributes of rows that were created then: `view.attribute_chunks`, by row."""
+        """Applies every version of the attributes of rows that were created then: `view.attribute_chunks`, by row."""
         first_set: I64 = np.full(created_ms.shape[0], NOT_CREATED, np.int64)
         versions = {name: Versions.join([changes_of(chunk) for chunk in chunks]) for name, chunks in changes.items()}
         for each in versions.values():
@@ -364,7 +364,7 @@ class PartitionMemory:
             self._apply_changes(np.full(len(each), attribute, np.uint16), each, first_set[each.rows])
 
     def _apply_changes(self, attributes: U16, changes: Versions, first_set_ms: I64) -> None:
-        """Apply changes of all attributes; what they supersede, and what came too late, goes into the history."""
+        """Applies changes of all attributes; what they supersede, and what came too late, goes into the history."""
         past, names = list[Versions](), list[U16]()
         for attribute, where in _groups(attributes):
             column = self._attributes.setdefault(attribute, AttributeColumn())

@@ -1,4 +1,4 @@
-"""Records with names beyond what a partition may know."""
+"""Rejection of records whose new names exceed a partition's limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cdp_store.records.records import RecordBatch
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One record that was not taken, with a code for machines and a message for people."""
+    """One record that was rejected, with a code for machines and a message for people."""
 
     record: int
     code: str
@@ -22,7 +22,7 @@ class Rejection:
 
 
 def name_overflow(schema: Schema, batch: RecordBatch, kept: Bools) -> list[Rejection]:
-    """Registers the names of the kept records, but for those beyond a limit: the rejections of who has them."""
+    """Registers the names of the kept records up to the limits; returns the rejections of records with other names."""
     rejections = dict[int, Rejection]()
     of_events, properties, attributes = (np.zeros(len(known), np.bool_) for known in _names_thrice(batch))
     names.mark_mentioned(
@@ -54,7 +54,7 @@ def _names_thrice(batch: RecordBatch) -> tuple[tuple[str, ...], ...]:
 
 
 def _mentioning(batch: RecordBatch, what: str, beyond: Bools, kept: Bools) -> list[tuple[int, int]]:
-    """(record, number of the first such name it has) of the kept records with a name of these, bool by number."""
+    """(record, number of its first such name) of the kept records that mention any of these names, bool by number."""
     if what == "event":
         is_event = kept & ~batch.is_attributes()
         records = np.flatnonzero(is_event)

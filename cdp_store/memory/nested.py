@@ -1,9 +1,9 @@
 """Objects as attributes: a new value of one unsets the parts that it does not give itself.
 
 The parts of `a` are the attributes `a.b`, `a.b.c` and so on. A record that gives `a` (null, a value, a list or an
-object, which is logged as `a` unset beside its parts) unsets, at its time, those parts that have a value then. What is
-kept holds one rule, so that no order of arrival makes a difference: between a value of a part and the first later
-change of the whole that does not give the part, or at that change, the part has another version.
+object, which is logged as `a` unset together with its parts) unsets, at its time, those parts that have a value then.
+What is kept follows one rule, so that no order of arrival makes a difference: between a value of a part and the first
+later change of the whole that does not give the part, or at that change, the part has another version.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Stored(Protocol):
         """Time of the newest change of any row."""
 
     def current_versions(self, attribute: int, rows: U32) -> Versions:
-        """The newest version of each row, its time NEVER where there is none."""
+        """The newest version of each row, its time NEVER if there is none."""
 
     def past_versions(self, attribute: int, rows: U32) -> Versions:
         """All older versions of rows."""
@@ -57,7 +57,7 @@ class NestedNames:
         self._names = list[str]()
 
     def learn(self, table: NameTable) -> bool:
-        """Take in the names that came since the last call; whether there are parts at all."""
+        """Adds the names that came since the last call; True if there are parts at all."""
         for name in islice(table, len(self._names), None) if len(table) > len(self._names) else ():
             self._numbers[name] = len(self._names)
             for whole in wholes_of(name):
@@ -95,7 +95,7 @@ def wholes_of(name: str) -> list[str]:
 
 
 def of_one_instant(rows: U32, times: I64) -> I64:
-    """Groups for versions that are not told by record: those of one row and time are given together; i64[n]."""
+    """Groups for versions that are not grouped by record: those of one row and time are given together; i64[n]."""
     order = np.lexsort((times, rows))
     starts = np.append(False, (rows[order][1:] != rows[order][:-1]) | (times[order][1:] != times[order][:-1]))
     group: I64 = np.empty(rows.shape[0], np.int64)
@@ -104,7 +104,7 @@ def of_one_instant(rows: U32, times: I64) -> I64:
 
 
 def with_unset_parts(arriving: Arriving, names: NestedNames, stored: Stored) -> Arriving:
-    """The same with the parts unset that lose their values, where those that arrive or are stored say so."""
+    """The same, with those parts unset that lose their values to an arriving or stored change of their whole."""
     present = np.flatnonzero(np.bincount(arriving.attributes)).tolist()
     found, attributes = list[tuple[Versions, I64]](), list[U16]()
     pairs = names.pairs_of(present)
@@ -118,7 +118,7 @@ def with_unset_parts(arriving: Arriving, names: NestedNames, stored: Stored) -> 
             attributes.append(np.full(len(versions), part, np.uint16))
     if not found:
         return arriving
-    # What is due to a stored change goes before all that arrives, the rest beside the change it is due to.
+    # Removals due to a stored change go before all that arrives, the others next to the change they are due to.
     order = np.argsort(np.concatenate([*(after for _, after in found), arriving.group]), kind="stable")
     versions = Versions.join([*(versions for versions, _ in found), arriving.versions])
     return Arriving(
@@ -137,7 +137,7 @@ def _gives(arriving: Arriving, wholes: Positions, parts: Positions) -> Bools:
 
 
 def _is_settled(arriving: Arriving, wholes: Positions, parts: Positions, latest_ms: int) -> bool:
-    """True if nothing can be due, as is usual: each whole gives the part, and no stored change of it is later."""
+    """True if nothing can be due, the usual case: each whole gives the part, and no stored change of it is later."""
     if parts.shape[0] and int(arriving.versions.times[parts].min()) < latest_ms:
         return False
     return bool(_gives(arriving, wholes, parts).all()) if wholes.shape[0] else True
@@ -179,7 +179,7 @@ class _Pair:
         return rows
 
     def _followed(self, rows: U32) -> tuple[Versions, I64]:
-        """Follow the versions of rows, both attributes together: a value of the part, then a change of the whole."""
+        """Follows the versions of rows, both attributes together: a value of the part, then a change of the whole."""
         replacing, given = np.isin(self._wholes.rows, rows) & ~self._gives, np.isin(self._parts.rows, rows)
         wholes, parts = self._wholes.take(replacing), self._parts.take(given)
         stored = self._known(rows, Versions.join([wholes, parts]))
@@ -213,12 +213,12 @@ class _Pair:
         return held[0], held[1].take(~gives)
 
 
-# Where a version comes from, in the order in which `_followed` joins them.
+# The source of a version, in the order in which `_followed` joins them.
 _PART_STORED, _WHOLE_STORED, _WHOLE, _PART = range(4)
 
 
 def without_unset_parts(batch: RecordBatch) -> RecordBatch:
-    """Versions of attributes, a record each, without the removals of parts that changes of their wholes amount to."""
+    """Versions of attributes, a record each, without removals of parts that changes of their wholes imply."""
     changes = batch.is_attributes() & (batch.property_counts() == 1)
     first = np.minimum(batch.property_offsets[:-1], max(batch.triple_keys.shape[0] - 1, 0))
     if not changes.any():

@@ -1,4 +1,4 @@
-"""A partition's contents as record batches again, for partitions that are cut in another way."""
+"""A partition's contents as record batches again, for another number of partitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECORDS_MAX: Final = 1 << 16  # of one batch
 
 
 def batches_of(view: PartitionView) -> Iterator[RecordBatch]:
-    """Batches that amount to what a view holds, whoever applies them; equal times keep their order of arrival."""
+    """Batches that add up to the content of a view when applied; equal times keep their order of arrival."""
     yield from _creations(view)
     names = tuple(view.schema.events)
     properties = tuple(view.schema.properties)
@@ -96,7 +96,7 @@ def values_of(
             text_count += distinct.shape[0]
         _extend((owners, keys, kinds, raws), given, owner, kind, own)
     if attribute is not None:
-        # A change without a value took the value away.
+        # A change without a value is a removal.
         gone = np.flatnonzero(~given_any).astype(np.int64)
         _extend((owners, keys, kinds, raws), gone, attribute, Kind.UNSET, np.zeros(gone.shape[0], np.int64))
     nothing: I64 = np.zeros(0, np.int64)

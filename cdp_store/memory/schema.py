@@ -18,8 +18,8 @@ class SchemaReading:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Numbers of property and attribute names when all that was admitted was applied: a purge frees those of
-    them that nothing uses."""
+    """Numbers of property and attribute names at the time when everything admitted had been applied: a purge frees
+    those that nothing uses."""
 
     properties: int = 0
     attributes: int = 0
@@ -42,7 +42,7 @@ class NameTable:
     def overflow(self, names: Iterable[str]) -> frozenset[str]:
         """The new names beyond the limit, counted in order of appearance."""
         fresh = [name for name in names if name not in self._ids]
-        # There may be more than the limit already: names that were used again, or came together in a restore.
+        # The limit may be exceeded already: by names used again, or by a restore that joined partitions.
         room = max(0, self.limit - len(self._ids))
         return frozenset([*dict.fromkeys(fresh)][room:]) if fresh else _NONE
 
@@ -60,7 +60,7 @@ class NameTable:
         return self._ids.get(name)
 
     def load(self, names: Iterable[str]) -> None:
-        """Number these names from 0 and forget others."""
+        """Numbers these names from 0 and forgets others."""
         self._ids, self._shared = {name: number for number, name in enumerate(names)}, False
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class NameTable:
         return iter(self._ids)
 
     def capture(self) -> Mapping[str, int]:
-        """Name -> id as of now; later names do not show in it."""
+        """Name -> id at this moment; later names do not appear in it."""
         self._shared = True
         return self._ids
 
@@ -94,8 +94,8 @@ class Schema:
         return schema
 
     def include(self, other: Schema, events: Collection[str], before: SchemaReading) -> None:
-        """Number the names that another schema knows and this one does not, in its order, but for events that were
-        forgotten, and for the properties and attributes of `before` that this one does not know: they were freed."""
+        """Numbers the names that another schema knows and this one does not, in its order. Leaves out
+        forgotten events, and properties and attributes of `before` that this one does not know: they were freed."""
         properties = before.properties.keys() - set(self.properties)
         attributes = before.attributes.keys() - set(self.attributes)
         left_out = (events, properties, attributes)
@@ -105,7 +105,7 @@ class Schema:
                     own.number(name)
 
     def capture(self) -> SchemaReading:
-        """All three tables as of now."""
+        """All three tables at this moment."""
         return SchemaReading(self.events.capture(), self.properties.capture(), self.attributes.capture())
 
     def _tables(self) -> tuple[NameTable, ...]:

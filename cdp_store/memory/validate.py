@@ -1,6 +1,6 @@
 """Every rule that a partition's structures keep, checked in full and against each other.
 
-Tests run it at the end of whatever they did to a partition. It reads everything once, vectorised, and changes nothing.
+Stateful tests end with it. It reads everything once, vectorised, and changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cdp_store.values import TEXT_KINDS, Kind
 
 
 def validate(memory: PartitionMemory) -> None:
-    """Raise StructureBroken, naming the structure, unless every rule holds; nobody may write meanwhile."""
+    """Raises StructureBroken, naming the structure, unless every rule holds; no writes may happen meanwhile."""
     view = memory.capture()
     _check_names(view)
     _check_identifiers(memory, view)
@@ -126,14 +126,14 @@ def _check_rows(what: str, rows: I64, times: I64, created: I64) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CodeCounts:
-    """Number of dictionary codes of each property or attribute, asked once each."""
+    """Number of dictionary codes of each property or attribute, computed once each."""
 
     view: PartitionView
     attribute: bool
     known: dict[tuple[int, Kind], int]
 
     def limit(self, name: int, key: int, kind: Kind) -> int | None:
-        """The first code that does not exist, or None where the kind has no codes."""
+        """The first code that does not exist, or None if the kind has no codes."""
         if kind not in TEXT_KINDS:
             return None
         owner = name if self.attribute else key
@@ -165,7 +165,7 @@ def _check_codes(what: str, table: _Table, limit: int | None, key: int, column: 
 
 
 def _check_one_kind_each(what: str, chunk: EventChunk) -> None:
-    """No event holds two kinds of one property."""
+    """Checks that no event holds two kinds of one property."""
     seen = dict[int, npt.NDArray[np.uint8]]()
     for (key, _), column in chunk.columns.items():
         presence = column.presence()
@@ -204,14 +204,14 @@ def _check_delta_lengths(what: str, delta: DeltaReading) -> None:
 
 
 def _check_sorted_names(what: str, delta: DeltaReading) -> None:
-    """Chunks kept for queries hold the events they were sorted from."""
+    """Checks that chunks kept for queries hold the events they were sorted from."""
     for name, (count, chunks) in delta.delta.sorted_names.items():
         expected = int(np.count_nonzero(delta.names[:count] == name))
         require(sum(map(len, chunks)) == expected, what, f"the sorted events of name {name} are stale")
 
 
 def _check_attribute(view: PartitionView, number: int, reading: AttributeReading, created: I64) -> None:
-    """The current values lie in their columns and dictionaries, and none is older than the history of its row."""
+    """Checks that current values are in their columns and dictionaries, and none is older than its row's history."""
     what, codes = f"attribute {number}", _CodeCounts(view, True, {})
     for morsel, block in enumerate(reading.blocks):
         if block is not None:

@@ -12,13 +12,13 @@ from cdp_store.values import Kind
 
 
 def require(holds: bool, structure: str, problem: str) -> None:
-    """Raise StructureBroken unless a rule holds."""
+    """Raises StructureBroken unless a rule holds."""
     if not holds:
         raise StructureBroken(structure, problem)
 
 
 def check_chunk(what: str, chunk: EventChunk) -> None:
-    """Raise StructureBroken unless the chunk keeps its promises; `what` names it."""
+    """Raises StructureBroken unless the chunk keeps its promises; `what` names it."""
     require(len(chunk) > 0, what, "a chunk without events")
     check_runs(what, chunk)
     rows, times = chunk.full_rows().astype(np.int64), chunk.full_times()
@@ -36,7 +36,7 @@ def check_chunk(what: str, chunk: EventChunk) -> None:
 
 
 def check_runs(what: str, chunk: EventChunk) -> None:
-    """The runs cover the events, one for each row, and their offsets are those of the morsels."""
+    """Checks that the runs cover the events, one for each row, and their offsets are those of the morsels."""
     starts, offsets = chunk.run_starts.astype(np.int64), chunk.run_offsets
     require(starts[0] == 0 and starts[-1] == len(chunk), what, "the runs do not cover the events")
     require(bool((np.diff(starts) > 0).all()), what, "a run without events")
@@ -48,7 +48,7 @@ def check_runs(what: str, chunk: EventChunk) -> None:
 
 
 def check_column(what: str, chunk: EventChunk, kind: Kind, column: EventColumn) -> None:
-    """One column fits its chunk, and its bounds are those of the values that are present."""
+    """Checks that one column fits its chunk, and its bounds are those of the values that are present."""
     require(column.kind is kind, what, f"{column.kind.name} values under {kind.name}")
     require(column.values.shape[0] == len(chunk), what, "values and events differ in number")
     presence = column.presence()

@@ -1,4 +1,4 @@
-"""An immutable reading of a partition at a sequence number: all that the query side ever sees."""
+"""An immutable reading of a partition at a sequence number: the only part the query side sees."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new 
 class PartitionView:
     """Content of one partition at its capture; `identifiers` are (offsets, bytes) of the encoded ones by row.
 
-    `summaries` tell by event name of the events that retention has dropped; `hidden` are rows that take no part.
+    `summaries` count, by event name, the events that retention has dropped; `hidden` are rows that are left out.
     """
 
     sequence: SequenceNumber
@@ -79,11 +79,11 @@ class PartitionView:
         return mask
 
     def event_chunks(self, name: int) -> tuple[EventChunk, ...]:
-        """Chunks of an event name; those that share a bucket stand in order of arrival."""
+        """Chunks of an event name; those that share a bucket are in order of arrival."""
         return self.events.chunks(name)
 
     def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | None:
-        """An attribute as it stood at an instant: the current blocks, with older values where a row's is newer."""
+        """An attribute at an instant: the current blocks, with older values for rows whose current value is newer."""
         current = self.attributes.get(attribute)
         if current is None or current.latest_ms <= instant_ms:
             return current
@@ -160,7 +160,7 @@ class PartitionView:
         return self.dictionary.values(scope_of(key, attribute=attribute, is_list=is_list))
 
     def string_arena(self, key: int, *, attribute: bool, is_list: bool = False) -> tuple[AnyArray, U8]:
-        """The memory behind `strings`: (offsets u32 or i64 [n + 1], all bytes back to back), in code order."""
+        """The memory of `strings`: (offsets u32 or i64 [n + 1], all bytes back to back), in code order."""
         return self.dictionary.filled(scope_of(key, attribute=attribute, is_list=is_list))
 
     def string_code(self, key: int, text: str, *, attribute: bool) -> int | None:

@@ -1,1 +1,1 @@
-"""The outside world behind small interfaces: files, the clock, the system's memory; real and faulty."""
+"""The outside world in small interfaces: files, the clock, the system's memory; real and faulty."""

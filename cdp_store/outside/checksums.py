@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from cdp_store.arrays import U8
 
-_PIECE_BYTES: Final = 1 << 20  # the library lets no other thread run while it works: a tenth of a millisecond of this
+_PIECE_BYTES: Final = 1 << 20  # the library blocks all other threads while it works: a tenth of a millisecond for this
 
 
 def crc32c_of(data: bytes | memoryview | mmap.mmap | pa.Buffer, start: int = 0, stop: int | None = None) -> int:
-    """CRC32C of data[start:stop]; other threads get their turn in between."""
+    """CRC32C of data[start:stop]; other threads can run in between."""
     end = (data.size if isinstance(data, pa.Buffer) else len(data)) if stop is None else stop
     whole: U8 = np.frombuffer(data, np.uint8, end - start, start)
     found = 0

@@ -1,6 +1,6 @@
-"""The faulty twin of the Files seam: it fails where told, and a crash drops what was never synced.
+"""The faulty twin of the Files seam: it fails as planned, and a crash drops what was never synced.
 
-It works on real files, so that what reads them needs no seam.
+It works on real files, so that code that reads them needs no seam.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 
 from cdp_store.outside.seams import AppendFile, OsFiles, UpdateFile
 
-_WRITES: Final = ("write", "update")  # these leave a part of their bytes behind
+_WRITES: Final = ("write", "update")  # these leave a part of their bytes in the file
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The n-th `operation` from now on (1 is the next one) fails; a write leaves its first `written` bytes behind."""
+    """The n-th `operation` from now on (1 is the next one) fails; a write still writes its first `written` bytes."""
 
     operation: str  # open, write, update, sync, truncate, rename, remove, allocate, sync_directory, or any of them: any
     number: int
@@ -27,7 +27,7 @@ class Fault:
 
 
 class FaultyFiles:
-    """Files on the real file system with planned faults and a memory of what is durable."""
+    """Files on the real file system with planned faults and a record of what is durable."""
 
     def __init__(self, *faults: Fault) -> None:
         self._real = OsFiles()
@@ -41,7 +41,7 @@ class FaultyFiles:
         self.plan(*faults)
 
     def plan(self, *faults: Fault) -> None:
-        """Start counting operations anew and fail as these faults say."""
+        """Restarts the count of operations and fails as these faults state."""
         self.counts.clear()
         self._faults = faults
 
@@ -59,7 +59,7 @@ class FaultyFiles:
     def allocate(self, path: Path, size: int) -> None:
         self.strike("allocate")
         with path.open("wb") as file:
-            file.truncate(size)  # the room itself is not what schedules are about, and taking it is slow
+            file.truncate(size)  # crash schedules do not depend on the room itself, and allocating it is slow
         self._durable[path] = size
 
     def rename(self, source: Path, target: Path) -> None:
@@ -86,9 +86,9 @@ class FaultyFiles:
         self._hidden = {each: content for each, content in self._hidden.items() if each.parent != path}
 
     def crash(self, chance: Random | None = None) -> None:
-        """Loses power: synced bytes stay under names that were synced, elsewhere what stood there before.
+        """Simulates a power loss: synced bytes stay under synced names, elsewhere the earlier content returns.
 
-        With `chance`, any part of what was not synced may be there as well.
+        With `chance`, any part of the unsynced bytes may be there as well.
         """
 
         def survives() -> bool:
@@ -111,20 +111,20 @@ class FaultyFiles:
         self._replaced = set()
 
     def _know(self, path: Path) -> None:
-        """A file that was there before us is durable as it is."""
+        """Records an existing file as durable as it is."""
         if path not in self._durable and path.exists():
             self._durable[path] = path.stat().st_size
             self._listed.add(path)
 
     def _hide(self, path: Path) -> None:
-        """The entry of `path` is about to go; until its directory is synced a crash brings it back."""
+        """Records that the entry of `path` is about to go; until its directory is synced a crash restores it."""
         if path.exists():
             self._know(path)
         if path in self._listed and path not in self._hidden:
             self._hidden[path] = (self._overwritten.pop(path, None) or path.read_bytes())[: self._durable[path]]
 
     def strike(self, operation: str) -> int:
-        """Count an operation; raise if it is planned to fail at once, else the bytes a failing write may leave."""
+        """Counts an operation; raises if it must fail at once, else returns the bytes a failing write may leave."""
         self.counts[operation] += 1
         self.counts["any"] += 1
         for fault in self._faults:
@@ -137,22 +137,22 @@ class FaultyFiles:
         return -1
 
     def error_of_write(self) -> OSError:
-        """The error of the write that strike let pass partly."""
+        """The error of the write that `strike` let through in part."""
         self.struck = "write"
         due = (f for f in self._faults if f.operation in (*_WRITES, "any") and self.counts[f.operation] == f.number)
         return OSError(next(due).error, "planned fault")
 
     def synced(self, path: Path) -> None:
-        """All bytes of a file are durable now."""
+        """Records all bytes of a file as durable."""
         self._durable[path] = path.stat().st_size
         self._overwritten.pop(path, None)
 
     def overwriting(self, path: Path) -> None:
-        """A file is about to be written in place; until its sync a crash brings its content back."""
+        """Records that a file is about to be written in place; until its sync a crash restores its content."""
         self._overwritten.setdefault(path, path.read_bytes())
 
     def cut(self, path: Path, size: int) -> None:
-        """A file was truncated; durable bytes beyond are gone in any case."""
+        """Records that a file was truncated; durable bytes beyond `size` are gone in any case."""
         self._durable[path] = min(self._durable[path], size)
 
 

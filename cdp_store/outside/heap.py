@@ -1,4 +1,4 @@
-"""Giving free memory back to the system."""
+"""Returning free memory to the system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 
 
 def release_free_memory() -> None:
-    """Return the free pages of the C library's heap, where it can (glibc): what batches and queries used once."""
+    """Returns the free pages of the C library's heap, if possible (glibc): memory of past batches and queries."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,7 +1,8 @@
-"""A file of lines that grows at its end, of which a crash may leave half a line there.
+"""A file of lines that grows at its end, and whose last line a crash may cut.
 
-A line counts once it was answered for, after it was written whole. What follows the last end of line never was, unless
-it stands before a place up to which lines were: then that line's end was damaged, and it gets another one.
+A line counts once it was acknowledged, after it was written whole. Bytes after the last end of line were never
+acknowledged, unless they are before a position up to which lines were: then that line's end was damaged, and it gets
+a new one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class LineLog:
     """Appends whole lines to a file that nobody else writes to meanwhile.
 
     `reading` is a descriptor of the same file, used while the log is opened; lines before `answered_for` bytes were
-    answered for.
+    acknowledged.
     """
 
     def __init__(self, file: AppendFile, reading: int, answered_for: int = 0) -> None:
@@ -34,24 +35,24 @@ class LineLog:
         self.was_mended = self.size != before
 
     def append(self, lines: bytes) -> None:
-        """Write lines, each with its end; OSError where not all could be, and then none are there."""
+        """Writes lines, each with its end; OSError unless all were written, and then none remains."""
         if self._is_torn:
             self._take_back()
         self._is_torn = True
         try:
             self._file.write(lines)
         except OSError:
-            with suppress(OSError):  # before the next lines then, or at the next start
+            with suppress(OSError):  # otherwise before the next lines, or at the next start
                 self._take_back()
             raise
         self._is_torn, self.size = False, self.size + len(lines)
 
     def sync(self) -> None:
-        """Make everything written durable."""
+        """Makes everything written durable."""
         self._file.sync()
 
     def close(self) -> None:
-        """Release the file."""
+        """Releases the file."""
         self._file.close()
 
     def _take_back(self) -> None:

@@ -1,4 +1,4 @@
-"""Locks between processes, of a folder or of a file: held by one at a time, and free once that process is gone."""
+"""Locks between processes, of a folder or of a file: one process holds each, and its end frees it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MODE: Final = 0o600
 
 
 def try_file_lock(path: Path) -> int | None:
-    """Descriptor that holds the lock of a file until it is closed, None where another one holds it.
+    """Descriptor that holds the lock of a file until it is closed, None if another one holds it.
 
-    The file is made where it is missing.
+    The file is created if it is missing.
     """
     descriptor = os.open(path, _CREATED, _MODE)
     try:
@@ -29,7 +29,7 @@ def try_file_lock(path: Path) -> int | None:
 
 @contextmanager
 def file_locked(path: Path, flags: int = _CREATED) -> Iterator[int]:
-    """Hold the lock of a file, after whoever holds it, with its descriptor; not reentrant."""
+    """Holds the lock of a file, waiting until it is free; yields its descriptor. Not reentrant."""
     descriptor = os.open(path, flags, _MODE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -40,6 +40,6 @@ def file_locked(path: Path, flags: int = _CREATED) -> Iterator[int]:
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder that is there, after whoever holds it; not reentrant."""
+    """Holds the lock of an existing folder, waiting until it is free. Not reentrant."""
     with file_locked(folder, os.O_RDONLY | os.O_DIRECTORY):
         yield

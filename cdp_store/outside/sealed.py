@@ -1,8 +1,8 @@
 """Small files with a checksum and a mark of their owner, so that damaged and swapped ones are refused.
 
 JSON files keep their form, with `format`, `owner` and `checksum` among their fields; other files get a header. A file
-of the first format has none of these: it is read, and sealed when it is written next. A file that changes in its life
-has a generation number too, which the list of its directory keeps (`inventory`).
+of the first format has none of these: it is read, and sealed at its next write. A file that changes over time also has
+a generation number, which the list of its directory keeps (`inventory`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from cdp_store.errors import DirectoryDamaged, FileUnsupported
 
 if TYPE_CHECKING:
-    from cdp_store.columns.arena import HashKey  # what else is there loads the compiler
+    from cdp_store.columns.arena import HashKey  # the rest of that module loads the compiler
 
 Value = TypeVar("Value")
 _FIRST: Final = 1  # JSON without a checksum
@@ -57,7 +57,7 @@ Document = TypeVar("Document", bound=_SaysFormat)
 
 @dataclass(frozen=True, slots=True)
 class Unsealed(Generic[Value]):
-    """The content of a file, whether it was sealed, and its generation: 0 for a file that was given none."""
+    """The content of a file, whether it was sealed, and its generation: 0 for a file without one."""
 
     value: Value
     is_sealed: bool
@@ -65,7 +65,7 @@ class Unsealed(Generic[Value]):
 
 
 def key_fingerprint(key: HashKey, cluster: str) -> str:
-    """A keyed hash that tells one key of a cluster from another, and nothing about either."""
+    """A keyed hash that distinguishes the keys of a cluster, and reveals nothing about them."""
     secret = b"".join(half.to_bytes(8, "little") for half in key)
     text = f"fingerprint of the key of {cluster}".encode()
     return hashlib.blake2b(text, digest_size=_FINGERPRINT_BYTES, key=secret).hexdigest()
@@ -88,7 +88,7 @@ def seal_json(value: object, owner: str = "", generation: int = 0, *, indent: in
 
 
 def unseal_json(path: Path, data: bytes, kind: type[Value], owner: str = "") -> Unsealed[Value]:
-    """The value behind a file's bytes; DirectoryDamaged where they are not what was written for this owner."""
+    """The value in a file's bytes; DirectoryDamaged unless they were written for this owner."""
     fields = decode_object(path, data)
     checksum, number = fields.pop("checksum", None), fields.get("format", _FIRST)
     if checksum is None and number != _FIRST:
@@ -109,12 +109,12 @@ def unseal_json(path: Path, data: bytes, kind: type[Value], owner: str = "") -> 
 
 
 def read_sealed(path: Path, kind: type[Value], owner: str = "") -> Unsealed[Value]:
-    """The value in a file; DirectoryDamaged where that is missing, or not what was written for this owner."""
+    """The value in a file; DirectoryDamaged if it is missing, or was not written for this owner."""
     return unseal_json(path, read_whole(path), kind, owner)
 
 
 def decode_object(path: Path, data: bytes) -> dict[str, Any]:
-    """The fields of a JSON object; DirectoryDamaged where the bytes are none."""
+    """The fields of a JSON object; DirectoryDamaged for any other bytes."""
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except _UNREADABLE as error:
@@ -124,9 +124,9 @@ def decode_object(path: Path, data: bytes) -> dict[str, Any]:
 def decode_document(
     path: Path, content: bytes, kind: type[Document], supported: int, decode: Callable[..., Any] = msgspec.json.decode
 ) -> Document:
-    """The document in some bytes, which says its format; DirectoryDamaged where there is none.
+    """The document in some bytes, with its format; DirectoryDamaged if there is none.
 
-    Raises FileUnsupported where it says it is of a newer format, whatever else stands in it.
+    Raises FileUnsupported for a newer format, whatever else the bytes hold.
     """
     with suppress(*_UNREADABLE):
         number = decode(content, type=_Formatted).format
@@ -142,13 +142,13 @@ def decode_document(
 
 
 def check_owner(path: Path, found: object, wanted: str) -> None:
-    """Raise DirectoryDamaged where a file says that it belongs to somebody else."""
+    """Raises DirectoryDamaged if a file is marked with another owner."""
     if found and wanted and found != wanted:
         raise DirectoryDamaged(path, _NOT_ITS_OWN)
 
 
 def seal_bytes(content: bytes, owner: str, generation: int = 0) -> bytes:
-    """Content behind a header with a checksum, the mark of its owner, and its generation."""
+    """Content after a header with a checksum, the mark of its owner, and its generation."""
     mark = bytes.fromhex(owner)
     if generation:
         head = _NUMBERED_HEADER.pack(_MAGIC, _NUMBERED_VERSION, mark, generation)
@@ -158,7 +158,7 @@ def seal_bytes(content: bytes, owner: str, generation: int = 0) -> bytes:
 
 
 def unseal_bytes(path: Path, data: bytes, owner: str) -> Unsealed[bytes]:
-    """The content of a file, all of it where there is no header; DirectoryDamaged where it is not what was written."""
+    """The content of a file, all of it without a header; DirectoryDamaged if it differs from what was written."""
     if not data.startswith(_MAGIC):
         return Unsealed(data, False)
     version = int.from_bytes(data[len(_MAGIC) :][:4], "little")
@@ -177,7 +177,7 @@ def unseal_bytes(path: Path, data: bytes, owner: str) -> Unsealed[bytes]:
 
 
 def generation_in(path: Path) -> int:
-    """The generation that a file says it has; 0 where there is none, or no file that can be read."""
+    """The generation written in a file; 0 if it has none, or the file cannot be read."""
     try:
         data = path.read_bytes()
         if data.startswith(_MAGIC):
@@ -188,7 +188,7 @@ def generation_in(path: Path) -> int:
 
 
 def read_whole(path: Path) -> bytes:
-    """The bytes of a file; DirectoryDamaged where it is missing or cannot be read."""
+    """The bytes of a file; DirectoryDamaged if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -196,7 +196,7 @@ def read_whole(path: Path) -> bytes:
 
 
 def _checksum(fields: dict[str, Any]) -> str:
-    """CRC32C of the fields in the order of their names, without spaces: how they are laid out does not matter."""
+    """CRC32C of the fields in the order of their names, without spaces: their layout does not matter."""
     return f"{google_crc32c.value(msgspec.json.encode(fields, order='sorted')):08x}"
 
 

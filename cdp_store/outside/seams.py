@@ -1,4 +1,4 @@
-"""The outside world of the store behind small interfaces: files and the clock."""
+"""The outside world of the store in small interfaces: files and the clock."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ class AppendFile(Protocol):
     """A file that grows at its end."""
 
     def write(self, data: bytes) -> None:
-        """Append all of `data`; OSError leaves an unknown part of it behind."""
+        """Appends all of `data`; an OSError may leave an unknown part of it in the file."""
 
     def sync(self) -> None:
-        """Make everything written durable."""
+        """Makes everything written durable."""
 
     def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes; later writes go on there."""
+        """Cuts the file to `size` bytes; later writes continue there."""
 
     def close(self) -> None:
-        """Release the file."""
+        """Releases the file."""
 
 
 class UpdateFile(Protocol):
     """A file of fixed size that is written in place."""
 
     def write_at(self, offset: int, data: bytes) -> None:
-        """Overwrite the bytes from `offset` on; OSError leaves an unknown part of them behind."""
+        """Overwrites the bytes from `offset` on; an OSError may leave an unknown part of them in the file."""
 
     def sync(self) -> None:
-        """Make everything written durable."""
+        """Makes everything written durable."""
 
     def close(self) -> None:
-        """Release the file."""
+        """Releases the file."""
 
 
 class Files(Protocol):
-    """File system as the store uses it."""
+    """The operations of a file system that the store needs."""
 
     def open_append(self, path: Path) -> AppendFile:
         """Open for appending, creating the file if it is missing."""
 
     def open_update(self, path: Path) -> UpdateFile:
-        """Open an existing file for writing in place."""
+        """Opens an existing file for writing in place."""
 
     def allocate(self, path: Path, size: int) -> None:
-        """Make a file of `size` bytes that really takes up its room."""
+        """Creates a file of `size` bytes that really occupies its room."""
 
     def remove(self, path: Path) -> None:
-        """Remove a file if it is there; durable once its directory is."""
+        """Removes a file if it exists; durable once its directory is synced."""
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file another name, taking the place of what had it; durable once its directory is."""
+        """Renames a file, replacing any file of that name; durable once its directory is synced."""
 
     def sync_directory(self, path: Path) -> None:
-        """Make the entries of a directory durable."""
+        """Makes the entries of a directory durable."""
 
 
 class Clock(Protocol):

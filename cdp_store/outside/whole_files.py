@@ -1,4 +1,4 @@
-"""Small files that are there entirely or not at all."""
+"""Small files that exist entirely or not at all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NAME_BYTES: Final = 6
 
 
 class NotDurable(OSError):
-    """A file has its new content, and a power loss may bring the old one back: its directory could not be synced.
+    """A file has its new content, and a power loss may restore the old one: its directory could not be synced.
 
-    It never counts as want of room, whatever the cause was: something was changed.
+    It never counts as a lack of room, whatever the cause was: something was changed.
     """
 
     def __init__(self, path: Path, cause: OSError) -> None:
@@ -31,9 +31,9 @@ class NotDurable(OSError):
 
 
 def write_durably(path: Path, content: bytes, files: Files) -> None:
-    """Write a whole file so that after a crash it is there entirely or not at all.
+    """Writes a whole file so that after a crash it exists entirely or not at all.
 
-    Raises OSError where nothing was changed, and NotDurable where the new content is in place.
+    Raises OSError if nothing was changed, and NotDurable if the new content is in place.
     """
     # Processes that write the same file at once must not write into each other's.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(_NAME_BYTES)}{_SUFFIX}")
@@ -56,12 +56,12 @@ def write_durably(path: Path, content: bytes, files: Files) -> None:
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """Files that killed writers left in a directory and below; those of living writers too, where there are any."""
+    """Files that killed writers left in a directory and below; includes those of running writers, if there are any."""
     return sorted(directory.rglob(f"*{_SUFFIX}")) if directory.exists() else []
 
 
 def remove_leftovers(paths: Iterable[Path], files: Files) -> None:
-    """Remove such files; OSError where that fails."""
+    """Removes such files; OSError if that fails."""
     found = list(paths)
     for path in found:
         files.remove(path)

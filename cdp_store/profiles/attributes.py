@@ -1,4 +1,4 @@
-"""Attribute values: what each row has now, in narrow blocks, and since when."""
+"""Attribute values: the current value of each row, in narrow blocks, and since when it holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cdp_store.profiles.change_times import ChangeTimes, TimesReading
 from cdp_store.profiles.profile_parts import BlockParts
 from cdp_store.values import Kind, float_bits
 
-NEVER: Final = TIME_MIN_MS - 1  # the time of what an attribute was never set to
+NEVER: Final = TIME_MIN_MS - 1  # the time of an attribute that was never set
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Versions:
         return self.rows.nbytes + self.times.nbytes + self.kinds.nbytes + self.raws.nbytes
 
     def take(self, chosen: Bools | npt.NDArray[np.intp]) -> Versions:
-        """Some of them."""
+        """The chosen versions."""
         return Versions(self.rows[chosen], self.times[chosen], self.kinds[chosen], self.raws[chosen])
 
     @staticmethod
     def join(parts: list[Versions]) -> Versions:
-        """All of them, one part after the other."""
+        """The versions of all parts, one part after the other."""
         return Versions(
             np.concatenate([np.zeros(0, np.uint32), *(part.rows for part in parts)]),
             np.concatenate([np.zeros(0, np.int64), *(part.times for part in parts)]),
@@ -80,7 +80,7 @@ class AttributeBlock:
         return kinds
 
     def at(self, local: I64) -> tuple[U8, I64]:
-        """Kinds u8[n], UNSET where there is no value, and raws i64[n] of some rows of the morsel."""
+        """Kinds u8[n], UNSET for no value, and raws i64[n] of some rows of the morsel."""
         kinds: U8 = np.zeros(local.shape[0], np.uint8)
         raws: I64 = np.zeros(local.shape[0], np.int64)
         for kind, column in self.columns.items():
@@ -94,16 +94,16 @@ class AttributeBlock:
 
 @dataclass(frozen=True, slots=True)
 class AttributeReading:
-    """A stable reading of one attribute: a block per morsel, None where no row ever had a value.
+    """A stable reading of one attribute: a block per morsel, None if no row ever had a value.
 
-    `latest_ms` is the time of the newest change: for an instant before it the history must be asked.
+    `latest_ms` is the time of the newest change: an instant before it needs the history too.
     """
 
     blocks: tuple[AttributeBlock | None, ...]
     latest_ms: int
 
     def values(self, rows: U32) -> tuple[U8, I64]:
-        """Kinds u8[n], UNSET where there is no value, and raws i64[n] of some rows."""
+        """Kinds u8[n], UNSET for no value, and raws i64[n] of some rows."""
         kinds: U8 = np.zeros(rows.shape[0], np.uint8)
         raws: I64 = np.zeros(rows.shape[0], np.int64)
         for morsel, local, where in by_morsel(rows):
@@ -139,7 +139,7 @@ class _Morsel:
         self.reading: AttributeBlock | None = None
 
     def current(self, local: U16, first_set_ms: I64) -> tuple[I64, U8, I64]:
-        """(since when, kind, raw) of rows; the time is NEVER where the attribute was never touched."""
+        """(since when, kind, raw) of rows; the time is NEVER if the attribute was never set."""
         kinds: U8 = np.zeros(local.shape[0], np.uint8)
         raws: I64 = np.zeros(local.shape[0], np.int64)
         for kind, column in self.columns.items():
@@ -152,7 +152,7 @@ class _Morsel:
         return np.where(differs, times, usual), kinds, raws
 
     def put(self, local: U16, times: I64, kinds: U8, raws: I64, before: U8, usual: Bools) -> None:
-        """Give rows, each named once, values in place of those of the kinds `before`; `usual` ones need no time."""
+        """Gives rows, each named once, values in place of those of the kinds `before`; `usual` ones need no time."""
         for kind in np.unique(before[before != kinds]):
             if kind != Kind.UNSET:
                 self.columns[Kind(kind)].clear(local[(before == kind) & (kinds != kind)])
@@ -183,15 +183,15 @@ class AttributeColumn:
         self._latest_ms = latest_ms
 
     def load(self, number: int, parts: BlockParts) -> None:
-        """Hold the values of a morsel that holds none yet."""
+        """Loads the values of a morsel that holds none yet."""
         morsel = self._reach(number)
         morsel.columns = {column.kind: ValueBlock.of(column) for column in parts.columns}
         morsel.changed.put(parts.changed_rows, parts.changed_times)
 
     def apply(self, changes: Versions, first_set_ms: I64) -> Versions:
-        """Take changes in order of arrival: the latest time wins, ties go to the later arrival.
+        """Applies changes in order of arrival: the latest time wins, ties go to the later arrival.
 
-        first_set_ms i64[n] is that of each change's row. Returns what is history: values that were current until now,
+        first_set_ms i64[n] is that of each change's row. Returns the history: values that were current until now,
         then late ones; among those of one row and time in order of arrival.
         """
         self._latest_ms = max(self._latest_ms, int(changes.times.max(initial=NEVER)))
@@ -212,7 +212,7 @@ class AttributeColumn:
     def _apply_morsel(
         self, number: int, local: U16, changes: Versions, first_set_ms: I64, superseded: list[Versions]
     ) -> Bools:
-        """Apply one change to each of some rows; which of them were too late: bool[n]."""
+        """Applies one change to each of some rows; returns a mask of the changes that came too late: bool[n]."""
         morsel = self._reach(number)
         times, kinds, raws = morsel.current(local, first_set_ms)
         loses: Bools = changes.times < times
@@ -228,7 +228,7 @@ class AttributeColumn:
         return loses
 
     def current(self, rows: U32, first_set_ms: I64) -> Versions:
-        """Values that rows have, and since when; the time is before all times where the attribute was never touched."""
+        """Values that rows have, and since when; the time is before all times if the attribute was never set."""
         times: I64 = np.full(rows.shape[0], NEVER, np.int64)
         kinds: U8 = np.zeros(rows.shape[0], np.uint8)
         raws: I64 = np.zeros(rows.shape[0], np.int64)
@@ -267,7 +267,7 @@ class AttributeColumn:
 
 
 def block_at(block: AttributeBlock, set_after: Bools, instant_ms: int, kinds: U8, raws: I64) -> AttributeBlock:
-    """A block as it stood at an instant; kinds u8[rows] and raws i64[rows] are what its rows had before their present.
+    """A block at an instant; kinds u8[rows] and raws i64[rows] are the values that preceded the current ones.
 
     `set_after` bool[rows] are rows whose attributes were first set after the instant, or never. A present value is
     never older than the history of its row.
@@ -322,7 +322,7 @@ def _fits(column: EventColumn, raws: I64) -> bool:
 
 
 def _dense_column(kind: Kind, raws: I64, held: Bools) -> EventColumn:
-    own: I64 = np.where(held, raws, 0)  # a row of another kind must not be taken for a code
+    own: I64 = np.where(held, raws, 0)  # a row of another kind must not be read as a code
     values: AnyArray = float_bits(own) if kind is Kind.FLOAT else own
     present = None if held.all() else np.packbits(held, bitorder="little")
     return EventColumn(

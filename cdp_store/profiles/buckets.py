@@ -24,7 +24,7 @@ class BucketNumbers:
         self._numbers = Growable(np.uint16)
 
     def refresh(self, identifiers: StringArena) -> U16:
-        """Bucket by entry, 0 to BUCKETS - 1; what a reader holds is left alone later."""
+        """Bucket by entry, 0 to BUCKETS - 1; arrays returned before do not change."""
         for start in range(self._numbers.count, len(identifiers), _ENTRIES_AT_ONCE):
             stop = min(start + _ENTRIES_AT_ONCE, len(identifiers))
             entries: I64 = np.arange(start, stop, dtype=np.int64)

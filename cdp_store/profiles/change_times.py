@@ -1,4 +1,4 @@
-"""Times that differ from a row's usual one: kept for the rows where they do, and for nobody else."""
+"""Times that differ from a row's usual one, kept only for those rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class TimesReading:
-    """Times of some rows of a morsel: rows u16[n] ascending with times i64[n], or, where they are many, a column."""
+    """Times of some rows of a morsel: rows u16[n] ascending with times i64[n], or, if they are many, a column."""
 
     rows: U16
     times: I64
@@ -44,7 +44,7 @@ class ChangeTimes:
         self._block: ValueBlock | None = None
 
     def find(self, local: U16) -> tuple[Bools, I64]:
-        """(which of these rows have a time here, bool[n]; the times, i64[n], 0 elsewhere)."""
+        """(mask of the rows that have a time here, bool[n]; the times, i64[n], 0 for the others)."""
         times: I64 = np.zeros(local.shape[0], np.int64)
         if self._block is not None:
             held = self._block.has(local)
@@ -58,7 +58,7 @@ class ChangeTimes:
         return held, times
 
     def put(self, local: U16, times: I64) -> None:
-        """Give times to rows, each named once."""
+        """Gives times to rows, each named once."""
         if not local.size:
             return
         if self._block is None:
@@ -70,7 +70,7 @@ class ChangeTimes:
         self._block.put(local, times)
 
     def reading(self, rows: int) -> TimesReading | None:
-        """The times of the first `rows` rows as they stand."""
+        """The times of the first `rows` rows at this moment."""
         column = None if self._block is None else self._block.reading(rows)
         return None if column is None and not self._rows.size else TimesReading(self._rows, self._times, column)
 

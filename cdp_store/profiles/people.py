@@ -36,7 +36,7 @@ def resolve(batch: RecordBatch, identifiers: StringArena, key: HashKey) -> Peopl
 
 
 def take_times(batch: RecordBatch, people: People, times: ProfileTimes) -> I64:
-    """Note when people first appeared; returns when the attributes of each were first set, i64[people]."""
+    """Notes when people first appeared; returns when the attributes of each were first set, i64[people]."""
     first_set: I64 = np.full(people.rows.shape[0], NOT_CREATED, np.int64)
     earliest: I64 = np.full(people.rows.shape[0], NOT_CREATED, np.int64)
     # Of several records of one person the one assigned last stays: backwards, that is the first to arrive.

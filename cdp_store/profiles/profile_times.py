@@ -1,7 +1,7 @@
 """Times of profiles: when each was created, and when its attributes were first set.
 
-Most profiles get all their attributes in one record, and it is their first: one time per row says it all. What differs
-from that is kept apart (`ChangeTimes`).
+Most profiles get all their attributes in one record, and it is their first: one time per row is enough. Other times
+are kept apart (`ChangeTimes`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOT_CREATED: Final = TIME_MAX_MS + 1
 
 @dataclass(frozen=True, slots=True)
 class MorselTimes:
-    """One morsel: the arrival-first time of attributes by row, where creation differs, and the latest creation."""
+    """One morsel: first time of attributes by row, times of creation that differ from it, and the latest creation."""
 
     rows: int
     first_set: EventColumn | None
@@ -33,7 +33,7 @@ class MorselTimes:
     latest_created_ms: int
 
     def first_set_ms(self) -> I64:
-        """Time when the attributes of each row were first set, NOT_CREATED where never: i64[rows]."""
+        """Time when the attributes of each row were first set, NOT_CREATED if never: i64[rows]."""
         times: I64 = np.full(self.rows, NOT_CREATED, np.int64)
         if self.first_set is not None:
             presence, given = self.first_set.presence(), self.first_set.integers()
@@ -99,10 +99,10 @@ class ProfileTimes:
         self._latest_created = list[int]()
 
     def take(self, rows: U32, first_set_ms: I64, earliest_ms: I64) -> I64:
-        """Take what a batch says of rows, each named once.
+        """Updates the times of rows, each named once, from a batch.
 
-        That is the time of the first attribute record to arrive (NOT_CREATED without any) and of the earliest record.
-        Returns when the attributes of each row were first set, i64[n].
+        `first_set_ms` are times of the first attribute record to arrive (NOT_CREATED without any), `earliest_ms`
+        those of the earliest record.  Returns when the attributes of each row were first set, i64[n].
         """
         first: I64 = np.empty(rows.shape[0], np.int64)
         for morsel, local, where in by_morsel(rows):
@@ -112,7 +112,7 @@ class ProfileTimes:
         return first
 
     def load(self, number: int, parts: MorselParts) -> None:
-        """Hold the times of a morsel that holds none yet."""
+        """Loads the times of a morsel that holds none yet."""
         self._reach(number)
         if parts.first_set is not None:
             self._first[number] = ValueBlock.of(parts.first_set)
@@ -120,7 +120,7 @@ class ProfileTimes:
         self._latest_created[number] = parts.latest_created_ms
 
     def first_set_ms(self, rows: U32) -> I64:
-        """Time when the attributes of rows were first set, NOT_CREATED where never: i64[n]."""
+        """Time when the attributes of rows were first set, NOT_CREATED if never: i64[n]."""
         first: I64 = np.full(rows.shape[0], NOT_CREATED, np.int64)
         for morsel, local, where in by_morsel(rows):
             if morsel < len(self._first):
@@ -128,7 +128,7 @@ class ProfileTimes:
         return first
 
     def forget(self, rows: U32) -> None:
-        """Let rows, each named once, be created at no instant."""
+        """Marks rows, each named once, as created at no instant."""
         for morsel, local, _ in by_morsel(rows):
             self._created[morsel].put(local, np.full(local.shape[0], NOT_CREATED, np.int64))
             self._latest_created[morsel] = NOT_CREATED
@@ -150,7 +150,7 @@ class ProfileTimes:
         self._latest_created[morsel] = max(self._latest_created[morsel], int(np.minimum(known, earliest_ms).max()))
 
     def capture(self, row_count: int) -> ProfileTimesReading:
-        """A reading of the first `row_count` rows that later writes leave alone."""
+        """A reading of the first `row_count` rows that later writes do not change."""
         morsels = list[MorselTimes]()
         for number, first_row in enumerate(range(0, row_count, MORSEL_ROWS)):
             rows = min(row_count - first_row, MORSEL_ROWS)

@@ -1,4 +1,4 @@
-"""Looks for identifiers everywhere they could stand: what an erasure is proved by."""
+"""Searches for identifiers in every place that could hold them: the proof of an erasure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Scan:
 
 
 def scan_memory(partitions: Iterable[Partition], identifiers: Sequence[bytes]) -> Scan:
-    """Look through all texts in memory."""
+    """Searches all texts in memory."""
     scan, values = Scan(), [decode_identifier(each)[1].encode() for each in identifiers]
     in_transit = [bytes([each[0] & (0xFF ^ LOWER_CASE)]) + each[1:] for each in identifiers]
     for partition in partitions:
@@ -57,14 +57,14 @@ def scan_memory(partitions: Iterable[Partition], identifiers: Sequence[bytes]) -
 
 
 def scan_files(directory: Path, identifiers: Sequence[bytes]) -> Scan:
-    """Look through all files below a shard's directory."""
+    """Searches all files below a shard's directory."""
     scan = Scan()
     for path in sorted(each for each in directory.rglob("*") if each.is_file()):
         try:
             scan.bytes += path.stat().st_size
             _scan_file(path, identifiers, scan)
         except FileNotFoundError:
-            continue  # removed meanwhile: by a snapshot, which holds no more than there is
+            continue  # removed meanwhile by a snapshot, which holds no more than the files still here
         scan.files += 1
     return scan
 
@@ -80,7 +80,7 @@ def _scan_file(path: Path, identifiers: Sequence[bytes], scan: Scan) -> None:
 
 
 def _scan_table(path: Path, identifiers: Sequence[bytes], scan: Scan) -> None:
-    """A table's texts are compressed: only reading it tells."""
+    """Searches the rows of a table; its texts are compressed, so its bytes do not show them."""
     encoded = pa.array(identifiers, pa.large_binary())
     values = pa.array([decode_identifier(each)[1].encode() for each in identifiers], pa.large_binary())
     with pq.ParquetFile(path) as file:
@@ -96,7 +96,7 @@ def _scan_table(path: Path, identifiers: Sequence[bytes], scan: Scan) -> None:
 
 
 def _texts(column: pa.Array) -> pa.Array | None:
-    """The texts of a column as bytes; None where it has none."""
+    """The texts of a column as bytes; None if it has none."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary
     held = column.type
@@ -106,7 +106,7 @@ def _texts(column: pa.Array) -> pa.Array | None:
 
 
 def log_records(path: Path) -> Iterator[LogRecord]:
-    """The good records of a segment of the log from its beginning on."""
+    """The intact records of a segment of the log from its beginning on."""
     with path.open("rb") as file:
         if path.stat().st_size <= FILE_HEADER_BYTES:
             return

@@ -1,4 +1,4 @@
-"""All that a partition holds as records, some at a time: what is held at once does not depend on how many there are."""
+"""All contents of a partition as records, in portions: memory use does not depend on how many there are."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cdp_store.values import TEXT_KINDS, Kind
 
 
 def profiles_of(view: PartitionView) -> Iterator[RecordBatch]:
-    """A record without values for each profile, at the time it exists since."""
+    """A record without values for each profile, at its time of creation."""
     for rows in _pages(np.flatnonzero(view.created_by(TIME_MAX_MS))):
         yield in_lower_case(creations_of(view, rows))
 
 
 def attributes_of(view: PartitionView) -> Iterator[RecordBatch]:
-    """A record for every value an attribute ever had, removals included; those of one time as they arrived, and those
-    of an object before those of its parts, which it would unset."""
+    """A record for every value an attribute ever had, removals included; those of one time in order of arrival, and
+    those of an object before those of its parts, which it would unset."""
     exists = view.created_by(TIME_MAX_MS)
     names = {number: name for name, number in view.schema.attributes.items()}
     for attribute in sorted(view.attributes, key=names.__getitem__):
@@ -43,7 +43,7 @@ def attributes_of(view: PartitionView) -> Iterator[RecordBatch]:
 
 
 def events_of(view: PartitionView) -> Iterator[RecordBatch]:
-    """All events, name by name; those of a profile that have one name and time as they arrived."""
+    """All events, name by name; those of a profile with one name and time in order of arrival."""
     exists = view.created_by(TIME_MAX_MS)
     for name in range(len(view.schema.events)):
         for chunk in view.event_chunks(name):
@@ -53,7 +53,7 @@ def events_of(view: PartitionView) -> Iterator[RecordBatch]:
 
 
 def dropped_of(view: PartitionView) -> int:
-    """Number of events that retention has dropped and that are still counted."""
+    """Number of events that retention has dropped and whose counts are kept."""
     return sum(int(summary.counts.sum()) for summary in view.summaries.values())
 
 

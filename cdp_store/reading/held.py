@@ -12,7 +12,7 @@ from cdp_store.partition.partition import Partition
 @dataclass(frozen=True, slots=True)
 class Held:
     """Profiles with their events and values of attributes; identifiers that are known, as profiles' or by links, and
-    the pairs that they are in."""
+    the number of their pairs."""
 
     profiles: int
     identifiers: int

@@ -1,4 +1,4 @@
-"""The texts a person's records say, as keyed hashes: what is looked for once the person is forgotten."""
+"""Keyed hashes of the texts in a person's records: the terms to search for once the person is forgotten."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cdp_store.memory.view import PartitionView, changes_of
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import RecordBatch
 
-_EVENTS_AT_ONCE = 1 << 16  # of one chunk: what one look may hold in memory
+_EVENTS_AT_ONCE = 1 << 16  # of one chunk: bounds the memory of one step
 
 
 def text_hashes(partition: Partition, identifiers: Sequence[bytes]) -> U64:
-    """Hashes of all different texts and lists that profiles hold or have held, in quarantine too: u64[n], ascending.
+    """Hashes of all distinct texts and lists that profiles hold or have held, in quarantine too: u64[n], ascending.
 
-    Memory goes by how many differ, not by how many there are.
+    Memory depends on the number of distinct texts, not of values.
     """
     view, found = partition.locate(identifiers)
     rows = sorted(row for row in found if row is not None)

@@ -1,4 +1,4 @@
-"""Events that a partition holds already, told by all that they say: for those without a message id."""
+"""Events that a partition holds already, recognised by their whole content: for events without a message id."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cdp_store.memory.digest import combine
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import RecordBatch
 
-_KEY: Final = (0, 0)  # hashes only tell the records of one call apart
-_PROFILES_AT_ONCE: Final = 256  # reading one costs a look at all chunks, and all at once may be very much
+_KEY: Final = (0, 0)  # the hashes only distinguish the records of one call
+_PROFILES_AT_ONCE: Final = 256  # reading one visits all chunks, and all at once may need very much memory
 
 
 def taken_before(partition: Partition, batch: RecordBatch) -> Bools:
-    """Mask of the events that stand in their profiles already, with the same time and values: bool[n]."""
+    """Mask of the events that are in their profiles already, with the same time and values: bool[n]."""
     said = _said(batch)
     taken: Bools = np.zeros(len(batch), np.bool_)
     view, found = partition.locate([batch.identities[at] for at in range(len(batch.identities))])

@@ -1,7 +1,7 @@
-"""Looks for the texts of somebody forgotten everywhere texts can stand, by their keyed hashes.
+"""Searches for the texts of a forgotten person in every place that can hold texts, by their keyed hashes.
 
-A text that others use too is theirs and stays. One that stands in a dictionary and that no record uses, or in a file
-and in no record in memory, was left behind.
+A text that others use too is theirs and stays. A text in a dictionary that no record uses, or in a file and in no
+record in memory, was left over.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from cdp_store.records.records import RecordBatch, Strings, decode_batch
 from cdp_store.shard.logged import Logged
 from cdp_store.values import Kind, unpack
 
-_STRINGS_AT_ONCE: Final = 1 << 18  # of one structure: what is hashed at a time
+_STRINGS_AT_ONCE: Final = 1 << 18  # of one structure, hashed at a time
 _VALUE_COLUMNS: Final = ("text", "list")  # of the files of strings in snapshots
 _PACKED_COLUMNS: Final = ("entry", "parcel")  # of records in quarantine, or under way, in snapshots
 
 
 @dataclass(slots=True)
 class ValueScan:
-    """Places where a text was left behind, and the hashes of texts that others use: u64[n]."""
+    """Places that still hold a text, and the hashes of texts that others use: u64[n]."""
 
     found: list[str] = field(default_factory=list)
     shared: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
 def scan_values(partitions: Iterable[Partition], directory: Path | None, hashes: U64) -> ValueScan:
-    """Look for texts, hashed under the key of the partitions, in memory and below a shard's directory, if one is given.
+    """Searches memory and, if given, a shard's directory for texts hashed under the key of the partitions.
 
-    Partitions must have been purged. What arrives meanwhile is told from what was left behind: files come first.
+    Partitions must have been purged. Files come first, to tell later arrivals from leftovers.
     """
     held, scan = tuple(partitions), ValueScan()
     if not hashes.shape[0] or not held:
@@ -103,7 +103,7 @@ def _chunks(view: PartitionView, owner: int, *, is_attribute: bool) -> Iterator[
 
 
 def _in_files(directory: Path, hashes: U64, key: HashKey) -> Iterator[tuple[str, U64]]:
-    """Hashes of the texts that stand in each file that has any."""
+    """Hashes of the texts in each file that has any."""
     for path in sorted(each for each in directory.rglob("*") if each.suffix in (".parquet", SEGMENT_SUFFIX)):
         here: U64 = np.zeros(0, np.uint64)
         try:
@@ -111,7 +111,7 @@ def _in_files(directory: Path, hashes: U64, key: HashKey) -> Iterator[tuple[str,
                 theirs = hash_strings(key, texts)
                 here = np.union1d(here, theirs[np.isin(theirs, hashes)])
         except FileNotFoundError:
-            continue  # removed meanwhile: by a snapshot, which holds no more than there is
+            continue  # removed meanwhile by a snapshot, which holds no more than the files still here
         if here.shape[0]:
             yield path.name, here
 
@@ -158,7 +158,7 @@ def _strings(column: Any) -> Strings:
 
 
 def _among(offsets: AnyArray, data: U8, hashes: U64, key: HashKey) -> tuple[I64, U64]:
-    """Numbers of the strings that are among some, and their hashes."""
+    """Numbers of the strings with one of the hashes, and their hashes."""
     codes, found = list[I64](), list[U64]()
     for start in range(0, offsets.shape[0] - 1, _STRINGS_AT_ONCE):
         own = offsets[start : start + _STRINGS_AT_ONCE + 1].astype(np.int64)

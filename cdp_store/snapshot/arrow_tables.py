@@ -30,16 +30,16 @@ _DICTIONARY_BYTES_MAX: Final = 1 << 26  # far beyond what one file can need: a c
 _VALUES_AT_ONCE: Final = 1 << 16  # a tenth quicker than the library's 1,024
 _PRUNED_BY: Final = ("row", "time")  # bounds of other columns would cost a tenth more, and few readers prune by them
 _PLAIN: Final = ("PLAIN", "none")
-DECIMAL: Final = {b"decimal": b"1"}  # marks a float column of few digits, which repeats values
+DECIMAL: Final = {b"decimal": b"1"}  # marks a float column with few digits, whose values repeat
 
 
 def instants(ms: I64, absent: Bools | None = None) -> pa.Array:
-    """Instants, i64[n] in milliseconds, as Arrow has them; null where absent."""
+    """Instants, i64[n] in milliseconds, as an Arrow array; null where absent."""
     return pa.array(ms, mask=absent).view(INSTANT)
 
 
 def values_of(column: pa.Array) -> AnyArray:
-    """The values of a column of fixed width, without copying where that can be; undefined where null."""
+    """The values of a column of fixed width, without copying if possible; undefined where null."""
     if pa.types.is_boolean(column.type):
         bools: Bools = (column.fill_null(False) if column.null_count else column).to_numpy(zero_copy_only=False)
         return bools
@@ -55,13 +55,13 @@ def column_of(table: pa.Table, name: str) -> pa.Array:
 
 
 def identifier_table(first: int, offsets: AnyArray, data: U8) -> pa.Table:
-    """Identifiers of consecutive rows from row `first` on."""
+    """Identifiers of consecutive rows, starting at row `first`."""
     rows = pa.array(np.arange(first, first + offsets.shape[0] - 1, dtype=np.uint32))
     return pa.table({"row": rows, "identifier": byte_strings(offsets, data, pa.large_string())})
 
 
 def string_table(parts: Sequence[tuple[int, int, AnyArray, U8]]) -> pa.Table:
-    """Strings by (scope, first code, offsets, bytes); lists stand in a column of their own as msgpack."""
+    """Strings by (scope, first code, offsets, bytes); lists are in a column of their own as msgpack."""
     scopes, codes, texts, lists = list[AnyArray](), list[AnyArray](), list[pa.Array](), list[pa.Array]()
     for scope, first, offsets, data in parts:
         count = offsets.shape[0] - 1
@@ -128,7 +128,7 @@ def summary_of(table: pa.Table) -> tuple[npt.NDArray[np.uint32], I64, I64, I64]:
 
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
-    """Parquet bytes of a table, each column encoded as its type is best."""
+    """Parquet bytes of a table, each column in the encoding that suits its type."""
     encodings, codecs, dictionaries = dict[str, str](), dict[str, str](), list[str]()
     for field in table.schema:
         encoding, codecs[field.name] = _encoding(field)
@@ -165,9 +165,9 @@ def _encoding(field: pa.Field) -> tuple[str | None, str]:
 
 
 def from_parquet(name: str, data: pa.Buffer) -> pa.Table:
-    """The table behind Parquet bytes; SnapshotDamaged when they are none."""
+    """The table in Parquet bytes; SnapshotDamaged if they are none."""
     try:
-        # Files are small or many, and shards start side by side: threads and read-ahead cost more than they bring.
+        # Files are small or many, and shards start at the same time: threads and read-ahead cost more than they save.
         return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise SnapshotDamaged(name, str(error)) from error

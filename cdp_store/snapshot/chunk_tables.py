@@ -1,4 +1,4 @@
-"""Chunks as the columns of a file, and chunks again, each column in the narrow form that memory holds it in."""
+"""Chunks as the columns of a file, and back, each column in the narrow form that memory holds it in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def column_name(owner: str, kind: Kind) -> str:
 
 
 def column_entry(key: ColumnKey, column: EventColumn) -> ColumnEntry:
-    """Form in which a column is held in memory; floats that are no decimals are encoded again when they are read."""
+    """Form in which memory holds a column; floats that are no decimals are encoded again when they are read."""
     if column.values.dtype.kind == "f":
         return ColumnEntry(key[0], int(key[1]))
     low, high, width = int(column.low), int(column.high), column.values.dtype.itemsize
@@ -37,8 +37,8 @@ def column_entry(key: ColumnKey, column: EventColumn) -> ColumnEntry:
 
 
 def file_groups(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
-    """Chunks that share a file: those with the same columns, since a null costs as much as a value, unless they are
-    few; these stand together, as long as their rows and columns together stay within bounds."""
+    """Groups chunks that share a file: those with the same columns, since a null costs as much as a value. Small
+    groups are combined,  as long as their rows and columns together stay within bounds."""
     alike = dict[frozenset[ColumnKey], list[EventChunk]]()
     for chunk in chunks:
         alike.setdefault(frozenset(chunk.columns), []).append(chunk)
@@ -66,7 +66,7 @@ def _in_files(chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
 
 
 def chunk_table(chunks: Sequence[EventChunk], keys: Sequence[ColumnKey], names: Mapping[int, str]) -> pa.Table:
-    """Events of chunks, one behind the other: their rows, times and the given columns."""
+    """Events of chunks, one after the other: their rows, times and the given columns."""
     count = sum(map(len, chunks))
     rows: U32 = np.empty(count, np.uint32)
     times: I64 = np.empty(count, np.int64)
@@ -123,7 +123,7 @@ def _file_dtype(kind: Kind, columns: Sequence[EventColumn]) -> npt.DTypeLike:
 
 
 def column_array(column: EventColumn, count: int) -> pa.Array:
-    """A column as one of a file with `count` rows: null behind its end, and where it has nothing."""
+    """A column as one of a file with `count` rows: null after its end, and for absent values."""
     values: AnyArray = np.zeros(count, _file_dtype(column.kind, [column]))
     covered, presence = column.values.shape[0], column.presence()
     _lay_out(column, values[:covered])
@@ -135,7 +135,7 @@ def column_array(column: EventColumn, count: int) -> pa.Array:
 
 
 def _lay_out(column: EventColumn, out: AnyArray) -> None:
-    """The values a column stands for, into an array that can hold them all."""
+    """Writes the values that a column represents into an array that can hold them all."""
     if column.kind is Kind.FLOAT:
         out[:] = column.floats()
         return
@@ -146,8 +146,8 @@ def _lay_out(column: EventColumn, out: AnyArray) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """A file of chunks in memory: rows u32[n], times i64[n], by column (values as the file has them, presence or None);
-    what absent values are is undefined."""
+    """A file of chunks in memory: rows u32[n], times i64[n], by column (values as in the file, presence or None);
+    absent values are undefined."""
 
     rows: U32
     times: I64
@@ -177,7 +177,7 @@ def _values(column: pa.Array) -> tuple[AnyArray, Bools | None]:
 
 
 def encoded(entry: ColumnEntry, values: AnyArray, present: Bools | None) -> EventColumn:
-    """A column as it was held when it was written."""
+    """A column as memory held it when it was written."""
     kind = Kind(entry.kind)
     if not entry.width:
         return narrow(kind, _raws(kind, values), present)
@@ -192,7 +192,7 @@ def encoded(entry: ColumnEntry, values: AnyArray, present: Bools | None) -> Even
 def _stored(entry: ColumnEntry, values: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     """Values in the encoding of an entry, in an array of their own."""
     if Kind(entry.kind) is Kind.FLOAT:
-        with np.errstate(over="ignore", invalid="ignore"):  # what stands where nothing is present may be anything
+        with np.errstate(over="ignore", invalid="ignore"):  # absent entries may hold anything
             return (np.rint(values * 10.0**entry.scale) - entry.base).astype(dtype)
     return (values - values.dtype.type(entry.base) if entry.base else values).astype(dtype)
 

@@ -1,4 +1,4 @@
-"""A shard's snapshots: taken, kept (the two newest), found again, checked."""
+"""A shard's snapshots: written, kept (the two newest), found again, checked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that is not what its snapshot says; `number` is the newest snapshot that needs it."""
+    """A file that differs from what its snapshot states; `number` is the newest snapshot that needs it."""
 
     number: int
     file: str
@@ -55,8 +55,8 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Partitions as a snapshot had them (`snapshot` None: there is no whole one, they are empty), and why newer
-    snapshots were passed over.
+    """Partitions as in a snapshot, empty if `snapshot` is None (no whole one exists), and why newer snapshots were
+    passed over.
     """
 
     partitions: dict[PartitionId, Partition]
@@ -64,7 +64,7 @@ class Loaded:
     problems: tuple[str, ...]
 
     def positions(self) -> dict[PartitionId, SequenceNumber] | None:
-        """Positions where the log goes on, None without a snapshot."""
+        """Positions from which the log continues, None without a snapshot."""
         if self.snapshot is None:
             return None
         return {number: partition.sequence for number, partition in self.partitions.items()}
@@ -78,10 +78,10 @@ class ShardSnapshots:
         self._writer = SnapshotWriter(place, cluster)
         self._next = 1
         self._damaged = set[int]()  # snapshots that a start passed over
-        self.newest: Manifest | None = None  # which was taken or loaded; its files stay until two more are taken
+        self.newest: Manifest | None = None  # the last one written or loaded; its files stay until two more are written
 
     def load(self, make: Callable[[], dict[PartitionId, Partition]]) -> Loaded:
-        """Fill partitions from the newest snapshot that is whole."""
+        """Fills partitions from the newest whole snapshot."""
         numbers, problems = snapshot_numbers(self._place), list[str]()
         self._next = max(numbers, default=0) + 1
         for number_found in numbers:
@@ -102,11 +102,11 @@ class ShardSnapshots:
         return Loaded(make(), None, tuple(problems))
 
     def adopt(self, manifest: Manifest, partition: Partition) -> None:
-        """Share the files, which are in place, of a partition that was just loaded from them; not beside `take`."""
+        """Shares the files, which are in place, of a partition just loaded from them; never concurrent with `take`."""
         self._writer.adopt(manifest, {partition.partition: partition.export()})
 
     def _check_own_cold(self, manifest: Manifest, older: list[int]) -> None:
-        """Check the cold files that the next older snapshot is without: it and the log behind it could stand in."""
+        """Checks the cold files that the next older snapshot lacks: it and the log after it could replace them."""
         if not older:
             return
         try:
@@ -125,9 +125,9 @@ class ShardSnapshots:
         *,
         alone: bool = False,
     ) -> Taken:
-        """Write and publish a snapshot, and remove what is older than the two newest; `alone`: all other snapshots.
+        """Writes and publishes a snapshot and removes those older than the two newest; `alone`: all other snapshots.
 
-        Before it removes all others the new one is read back, and SnapshotDamaged is raised unless it is whole.
+        Before removing all others it reads the new one back, and raises SnapshotDamaged unless it is whole.
         """
         captures = [(number, partition.export) for number, partition in partitions.items()]
         written = self._writer.write(self._next, taken_ms, captures, read_cold, documents)
@@ -156,15 +156,15 @@ class ShardSnapshots:
         )
 
     def write_cold(self, end: Positions, read_cold: ColdReader) -> tuple[str, ...]:
-        """Write the cold columns of what was logged up to `end` ahead of the next snapshot; problems, with which
-        nothing was kept.
+        """Writes the cold columns of log records up to `end` ahead of the next snapshot; returns the problems, with
+        which it keeps nothing.
 
-        No manifest names the files before that snapshot's: killed at any point, it is as if they had never been.
+        No manifest names the files before that snapshot's: a kill at any point is as if they had never existed.
         """
         return self._writer.write_cold(self._next, end, read_cold)
 
     def verify(self) -> Verification:
-        """Read every file of every snapshot once and compare it with its checksum."""
+        """Reads every file of every snapshot once and compares it with its checksum."""
         found, seen = Verification(), set[str]()
         for number in snapshot_numbers(self._place):
             found.snapshots += 1
@@ -185,7 +185,7 @@ class ShardSnapshots:
         return found
 
     def _prune(self, wanted: int) -> list[Manifest]:
-        """Remove what so many of the newest whole snapshots do not need; gives those, newest first."""
+        """Removes whatever the given number of newest whole snapshots do not need; returns those, newest first."""
         kept, names = list[Manifest](), self._place.names()
         for number in (each for each in snapshot_numbers(self._place) if each not in self._damaged):
             try:
@@ -197,7 +197,7 @@ class ShardSnapshots:
         needed = {manifest_name(manifest.number) for manifest in kept}
         needed.update(name for manifest in kept for name in manifest.files)
         superfluous = sorted(set(names) - needed)
-        # Manifests go first, durably: one that is there has all its files.
+        # Manifests go first, durably: a manifest that exists has all its files.
         for is_manifest in (True, False):
             going = [name for name in superfluous if name.endswith(SUFFIX) is is_manifest]
             for name in going:
@@ -213,7 +213,7 @@ def fill(
     manifest: Manifest,
     done: Callable[[PartitionId], None] = lambda _: None,
 ) -> None:
-    """Load the partitions, which are empty, from a snapshot that holds them all; `done` hears of each."""
+    """Loads the partitions, which are empty, from a snapshot that holds them all; calls `done` for each."""
     entries = {entry.partition: entry for entry in manifest.partitions}
     for number, partition in partitions.items():
         entry = entries.get(number)
@@ -226,19 +226,19 @@ def fill(
 
 
 def positions(manifest: Manifest) -> dict[PartitionId, SequenceNumber]:
-    """Position of each partition's log that a snapshot includes."""
+    """The log position of each partition that a snapshot includes."""
     return {PartitionId(entry.partition): SequenceNumber(entry.sequence) for entry in manifest.partitions}
 
 
 def copy_snapshot(source: SnapshotPlace, target: SnapshotPlace, number: int) -> int:
-    """Copy a snapshot with those of its files that `target` does not hold yet; gives the bytes copied.
+    """Copies a snapshot with those of its files that `target` does not hold yet; returns the bytes copied.
 
     Raises PlaceUnusable when the target holds other snapshots by the same names.
     """
     manifest = read_manifest(source, number)
     held, copied = _files_held(target, manifest), 0
     for name, entry in manifest.files.items():
-        # What no manifest names may be what a copy that was interrupted left: it is written again.
+        # A file that no manifest names may be left by an interrupted copy: it is written again.
         if name not in held:
             target.write(name, check_file(source, name, entry))
             copied += entry.bytes
@@ -248,7 +248,7 @@ def copy_snapshot(source: SnapshotPlace, target: SnapshotPlace, number: int) -> 
 
 
 def _files_held(target: SnapshotPlace, wanted: Manifest) -> dict[str, FileEntry]:
-    """The files of the snapshots that stand in a place, none of them at odds with those of another snapshot."""
+    """The files of the snapshots in a place; none of them conflicts with a file of the snapshot to copy."""
     held = dict[str, FileEntry]()
     for number in snapshot_numbers(target):
         try:

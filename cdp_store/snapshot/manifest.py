@@ -1,4 +1,4 @@
-"""The manifest of a snapshot: which files it is made of and what they hold; FORMAT.md is the description."""
+"""The manifest of a snapshot: its files and their content. FORMAT.md is the description."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 class ColumnEntry(msgspec.Struct, frozen=True, array_like=True):
     """A column of a chunk and how memory holds it: values of `width` bytes over a base, with bounds (EventColumn).
 
-    Width 0: that is found out from the values, for floats that are no decimals and in manifests before version 3.
+    Width 0: the form is computed from the values, for floats that are no decimals and in manifests before version 3.
     """
 
     property: int
@@ -57,7 +57,7 @@ class Extent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Generation(msgspec.Struct, frozen=True, array_like=True):
-    """Message ids of one generation, a whole file; hashed with the identifiers they count for, or before version 4
+    """Message ids of one generation, a whole file; hashed with the identifiers they count for, or, before version 4,
     alone."""
 
     file: str
@@ -93,7 +93,7 @@ class MorselEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DocumentEntry(msgspec.Struct, frozen=True, array_like=True):
-    """A document at a version; its content is a whole file, as it is."""
+    """A document at a version; its content is a whole file, unchanged."""
 
     file: str
     version: int
@@ -110,7 +110,7 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     property_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
     identifiers: tuple[Extent, ...]
-    created: str  # empty where `morsels` tell, that is since version 3
+    created: str  # empty since version 3: `morsels` hold the times
     strings: dict[int, tuple[Extent, ...]]
     events: dict[int, tuple[ChunkEntry, ...]]
     changes: dict[int, tuple[ChunkEntry, ...]]
@@ -119,8 +119,8 @@ class PartitionEntry(msgspec.Struct, frozen=True):
     retention_days: dict[str, int]
     summaries: dict[int, SummaryEntry]
     cold: tuple[str, ...] = ()  # whole files, in order of arrival
-    cold_sequence: int = 0  # they hold what the log held up to here
-    identity: dict[str, str] = {}  # files by table: links and transfers of identifiers, where there are any
+    cold_sequence: int = 0  # they hold the log's records up to here
+    identity: dict[str, str] = {}  # files by table: links and transfers of identifiers, if there are any
     morsels: tuple[MorselEntry, ...] = ()
     latest_changes_ms: dict[int, int] = {}  # by attribute, in history or morsels; all attributes with any value
     documents: dict[str, DocumentEntry] = {}  # those kept with the partition, by name
@@ -166,7 +166,7 @@ def manifest_name(number: int) -> str:
 
 
 def number_in(name: str) -> int | None:
-    """The snapshot whose manifest has this file name, or None when it is no such name."""
+    """The snapshot whose manifest has this file name, or None for any other name."""
     middle = name.removeprefix(_PREFIX).removesuffix(SUFFIX)
     return int(middle) if name == f"{_PREFIX}{middle}{SUFFIX}" and middle.isdigit() else None
 
@@ -178,7 +178,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def decode_manifest(name: str, data: bytes) -> Manifest:
-    """The manifest behind its bytes; SnapshotDamaged or SnapshotUnsupported when it cannot be used."""
+    """The manifest in these bytes; SnapshotDamaged or SnapshotUnsupported if it cannot be used."""
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
         if envelope.version > VERSION:

@@ -19,11 +19,11 @@ class NewFiles:
         self.entries = dict[str, FileEntry]()
 
     def add(self, partition: PartitionId, what: str, table: pa.Table) -> str:
-        """Write a table; the name of its file."""
+        """Writes a table; returns the name of its file."""
         return self._add(partition, f"{what}-{self.count:05d}.parquet", arrow_tables.to_parquet(table), table.num_rows)
 
     def add_bytes(self, partition: PartitionId, what: str, content: bytes) -> str:
-        """Write bytes as they are; the name of their file."""
+        """Writes bytes unchanged; returns the name of their file."""
         return self._add(partition, f"{what}-{self.count:05d}.bin", pa.py_buffer(content), 0)
 
     def _add(self, partition: PartitionId, end: str, data: pa.Buffer, rows: int) -> str:
@@ -34,5 +34,5 @@ class NewFiles:
         return name
 
     def partition_done(self) -> None:
-        """Give memory of encoded files back."""
+        """Returns the memory of encoded files to the system."""
         pa.default_memory_pool().release_unused()

@@ -1,4 +1,4 @@
-"""Parts of a snapshot that are taken from one shard's into another's."""
+"""Parts of a snapshot that are copied from one shard's into another's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def only(manifest: Manifest, partition: PartitionId) -> Manifest:
 
 
 def renamed(manifest: Manifest, prefix: str) -> Manifest:
-    """The same with another beginning to the names of all its files, in the same order."""
+    """The same with another prefix for the names of all its files, in the same order."""
     files = {prefix + name: file for name, file in manifest.files.items()}
     entries = tuple(_renamed(entry, prefix) for entry in manifest.partitions)
     return msgspec.structs.replace(manifest, partitions=entries, files=files)

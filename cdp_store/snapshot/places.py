@@ -1,4 +1,4 @@
-"""Places for the files of snapshots: a seam with a local directory and any pyarrow file system behind it."""
+"""Places for the files of snapshots: a seam in front of a local directory and any pyarrow file system."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class SnapshotPlace(Protocol):
     """
 
     def write(self, name: str, data: pa.Buffer) -> None:
-        """Write a new file; durable after `settle`."""
+        """Writes a new file; durable after `settle`."""
 
     def settle(self) -> None:
-        """Make everything written so far durable under its name."""
+        """Makes everything written so far durable under its name."""
 
     def publish(self, name: str, data: bytes) -> None:
-        """Write a file that is there wholly or not at all, durably."""
+        """Writes a file durably, entirely or not at all."""
 
     def read(self, name: str) -> pa.Buffer:
         """The bytes of a file."""
@@ -36,7 +36,7 @@ class SnapshotPlace(Protocol):
         """Names of all files."""
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Removes a file if it is there."""
 
 
 class LocalPlace:
@@ -94,11 +94,11 @@ class LocalPlace:
 
 
 def place_at(where: str, folder: str = "") -> SnapshotPlace:
-    """The place a path or URI names, or a folder below it."""
+    """The place named by a path or URI, or a folder below it."""
     if "://" not in where:
         try:
             directory = Path(where).expanduser() / folder
-        except RuntimeError as error:  # the home of somebody there is not
+        except RuntimeError as error:  # there is no home of that user
             raise SnapshotFailed(where, str(error)) from error
         return LocalPlace(directory, OsFiles())
     try:
@@ -127,7 +127,7 @@ class ArrowPlace:
             raise PlaceUnusable(self._path(name), explain(error)) from error
 
     def settle(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing: written files are durable already."""
 
     def publish(self, name: str, data: bytes) -> None:
         self.write(name, pa.py_buffer(data))

@@ -1,4 +1,4 @@
-"""Profiles as tables: a row per profile of a morsel, with when it was created and what its attributes are now."""
+"""Profiles as tables: a row per profile of a morsel, with its time of creation and current attributes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Morsel:
     blocks: Mapping[int, AttributeBlock]
 
     def marks(self) -> tuple[int, int, int]:
-        """Marks that differ once other profiles came, or times changed."""
+        """Marks that change with new profiles or times."""
         first_set, created = self.times.first_set_ms(), self.times.created_ms()
         return self.times.rows, crc32c_of(first_set.tobytes()), crc32c_of(created.tobytes())
 
@@ -60,18 +60,18 @@ class KnownMorsel:
 
     @staticmethod
     def of(morsel: Morsel, entry: MorselEntry) -> KnownMorsel:
-        """State of a morsel that stands in files."""
+        """State of a morsel that was written to files."""
         return KnownMorsel(morsel.marks(), {name: weakref.ref(each) for name, each in morsel.blocks.items()}, entry)
 
     def is_still(self, morsel: Morsel) -> bool:
-        """True if nothing of it has changed."""
+        """True if nothing of it changed."""
         if self.blocks.keys() != morsel.blocks.keys() or self.marks != morsel.marks():
             return False
         return all(self.blocks[name]() is block for name, block in morsel.blocks.items())
 
 
 def write_morsel(morsel: Morsel, names: Mapping[int, str], write: WriteTable) -> MorselEntry:
-    """Write the files of a morsel; what the manifest says of it."""
+    """Writes the files of a morsel; returns its entry in the manifest."""
     rows = morsel.times.rows
     row = pa.array(np.arange(morsel.first_row, morsel.first_row + rows, dtype=np.uint32))
     columns: dict[str, pa.Array] = {"row": row, "created": instants(morsel.times.created_ms())}
@@ -108,7 +108,7 @@ def _differing(reading: TimesReading, rows: int) -> pa.Array:
 
 
 def read_morsel(entry: MorselEntry, names: Sequence[str], read: ReadTable) -> MorselParts:
-    """Reads the output of `write_morsel`."""
+    """The parts of a morsel, from files that `write_morsel` wrote."""
     tables = {entry.file: read(entry.file)}
     first_set, first_ms = None, np.full(entry.rows, NOT_CREATED, np.int64)
     if entry.first_set is not None:

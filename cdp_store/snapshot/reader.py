@@ -1,4 +1,4 @@
-"""Reading snapshots back: checked file by file, and turned into what a partition's memory is made of."""
+"""Reading snapshots back: files are checked and turned into the parts of a partition's memory."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def read_manifest(place: SnapshotPlace, number: int) -> Manifest:
     name = manifest_name(number)
     manifest = decode_manifest(name, place.read(name).to_pybytes())
     if manifest.number != number:
-        raise SnapshotDamaged(name, f"it says it is snapshot {manifest.number}")
+        raise SnapshotDamaged(name, f"it is marked as snapshot {manifest.number}")
     return manifest
 
 
 def check_file(place: SnapshotPlace, name: str, entry: FileEntry) -> pa.Buffer:
-    """The bytes of a file; SnapshotDamaged unless they are what the manifest says."""
+    """The bytes of a file; SnapshotDamaged unless they match the manifest."""
     data = place.read(name)
     if data.size != entry.bytes:
         raise SnapshotDamaged(name, f"it has {data.size} bytes instead of {entry.bytes}")

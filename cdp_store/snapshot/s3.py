@@ -1,7 +1,7 @@
-"""S3 and what speaks like it: endpoint, region and credentials from the usual environment, failures in plain words.
+"""S3 and compatible services: endpoint, region and credentials from the usual environment, failures in plain words.
 
-`AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` name another server than Amazon's, `AWS_REGION` or `AWS_DEFAULT_REGION` the
-region; credentials are found as every tool of Amazon finds them.
+`AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` name a server other than Amazon's, `AWS_REGION` or `AWS_DEFAULT_REGION` the
+region; credentials are found the way Amazon's own tools find them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def open_s3(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def explain(error: Exception) -> str:
-    """Explains a failure of S3; other failures speak for themselves."""
+    """Explains a failure of S3; other failures keep their own text."""
     text = str(error)
     if "NETWORK_CONNECTION" in text or "curlCode" in text:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

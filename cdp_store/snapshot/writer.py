@@ -1,6 +1,6 @@
-"""Writing snapshots: what earlier ones hold already is shared, the rest is written beside reads and writes.
+"""Writing snapshots: shares what earlier ones hold and writes the rest alongside reads and writes.
 
-Memory beside the partition's own is one file at a time: at most SNAPSHOT_FILE_CELLS_MAX cells and their encoded form.
+Extra memory is one file at a time: at most SNAPSHOT_FILE_CELLS_MAX cells and their encoded form.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _Placed = tuple["weakref.ReferenceType[EventChunk]", ChunkEntry]
 
 @dataclass(slots=True)
 class _Known:
-    """Content of a partition that files hold already, valid for one lineage of it."""
+    """Content of a partition that is in files already, valid for one lineage of it."""
 
     lineage: int = -1
     chunks: dict[int, _Placed] = field(default_factory=dict)  # by id of the chunk, which may have been reused
@@ -66,14 +66,14 @@ class _Known:
     entry: PartitionEntry | None = None
 
     def place_of(self, chunk: EventChunk) -> ChunkEntry | None:
-        """Place where a chunk is written already."""
+        """Place of a chunk that was written already."""
         placed = self.chunks.get(id(chunk))
         return placed[1] if placed is not None and placed[0]() is chunk else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Cold:
-    """Cold files of a partition, and up to where they hold what was logged."""
+    """Cold files of a partition, and the log position that they reach."""
 
     files: tuple[str, ...]
     upto: SequenceNumber
@@ -111,12 +111,12 @@ class SnapshotWriter:
         self._ahead = (0, 0)  # number of the next snapshot, and of files that were written ahead of it
 
     def adopt(self, manifest: Manifest, loaded: Mapping[PartitionId, PartitionExport]) -> None:
-        """Share the files of a snapshot that these partitions were just loaded from."""
+        """Shares the files of a snapshot that these partitions were just loaded from."""
         self._files = {**self._files, **manifest.files}
         for entry in manifest.partitions:
             export = loaded.get(PartitionId(entry.partition))
             if export is None:
-                continue  # it went to another shard since
+                continue  # it moved to another shard since
             known = _Known(export.lineage, entry=entry)
             self._cold[PartitionId(entry.partition)] = _cold_of(entry)
             for name, places in entry.events.items():
@@ -135,7 +135,7 @@ class SnapshotWriter:
         read_cold: ColdReader,
         documents: ReadDocuments,
     ) -> Written:
-        """Write all files of snapshot `number`, durably; `finish` makes later snapshots share them.
+        """Writes all files of snapshot `number`, durably; `finish` makes later snapshots share them.
 
         Each partition is captured when its turn comes.
         """
@@ -163,9 +163,9 @@ class SnapshotWriter:
         return Written(manifest, len(files.entries), size, problems)
 
     def write_cold(self, number: int, end: Positions, read_cold: ColdReader) -> tuple[str, ...]:
-        """Write the cold columns of what was logged up to `end` ahead of snapshot `number`, which will name the files.
+        """Writes the cold columns of log records up to `end` ahead of snapshot `number`, which will name the files.
 
-        Where anything could not be read, nothing is kept: the snapshot will tell.
+        If anything could not be read, nothing is kept: the snapshot will report it.
         """
         files = self._new_files(number)
         cold, problems = self._advanced(files, end, read_cold)
@@ -177,19 +177,19 @@ class SnapshotWriter:
         return problems
 
     def finish(self) -> None:
-        """The last written snapshot was published: from now on share its files."""
+        """Shares the files of the last written snapshot from now on; it was published."""
         self._known, self._files = self._pending
         entries = (known.entry for known in self._known.values())
         self._cold = {PartitionId(entry.partition): _cold_of(entry) for entry in entries if entry is not None}
 
     def _new_files(self, number: int) -> NewFiles:
-        """New files of a snapshot, behind those written ahead of it; others that failed attempts left are replaced."""
+        """New files of a snapshot, numbered after those written ahead of it; replaces files of failed attempts."""
         return NewFiles(self._place, number, self._ahead[1] if self._ahead[0] == number else 0)
 
     def _advanced(
         self, files: NewFiles, end: Positions, read: ColdReader
     ) -> tuple[dict[PartitionId, _Cold], tuple[str, ...]]:
-        """The cold files there are for what was logged up to `end`, new ones written; and problems."""
+        """The cold files for log records up to `end`, after writing missing ones; and problems."""
         held = {number: self._cold.get(number, _NO_COLD) for number in end}
         cold = ColdFiles(files.add, self._place, {**self._files, **files.entries})
         with read({number: each.upto for number, each in held.items()}, end) as source:
@@ -215,7 +215,7 @@ class _PartitionWriter:
         self._entry: PartitionEntry | None = None
 
     def write(self) -> _Known:
-        """Write what no file holds yet."""
+        """Writes what no file holds yet."""
         view, schema = self._export.view, self._export.view.schema
         now = _Known(self._export.lineage)
         property_names = {number: name for name, number in schema.properties.items()}
@@ -272,7 +272,7 @@ class _PartitionWriter:
         return entries
 
     def _shared_places(self, listed: Mapping[int, Chunks]) -> dict[int, ChunkEntry]:
-        """Places of chunks that are written already, except in files of which too little is still used."""
+        """Places of chunks that are written already, except in files that are too little used."""
         places = dict[int, ChunkEntry]()
         for chunk in (chunk for chunks in listed.values() for chunk in chunks):
             place = self._known.place_of(chunk)
@@ -369,7 +369,7 @@ class _PartitionWriter:
         high, low = generation.ids()
         what = generation.started_ms, high.shape[0], generation.of_identifiers
         for known in self._known.entry.ids if self._known.entry is not None else ():
-            # A generation that is no longer added to keeps its start and its number of ids.
+            # A generation that no longer grows keeps its start and its number of ids.
             if (known.started_ms, known.count, known.of_identifiers) == what:
                 return known
         return Generation(self._files.add(self._partition, "ids", arrow_tables.id_table(high, low)), *what)

@@ -27,7 +27,7 @@ RECORD_CODES: Final = {
     "BODY_MISSING": "The record has neither an event nor attributes nor an alias.",
     "DIALECT_UNKNOWN": "A dead letter names a dialect that this version does not know.",
     "EVENT_NAME_INVALID": "The event has no name, or the name is empty, too long or not text.",
-    "IDENTIFIER_BLOCKED": "All identifiers of the record are values that name nobody, such as `null` or `0`.",
+    "IDENTIFIER_BLOCKED": "All identifiers of the record are values that identify nobody, such as `null` or `0`.",
     "IDENTIFIER_INVALID": "An identifier is not text, is too long, or has a kind that is not allowed.",
     "IDENTIFIER_MISSING": "The record has no identifier.",
     "IDENTIFIER_SUPPRESSED": "The person was erased with `--suppress`.",
@@ -42,7 +42,7 @@ RECORD_CODES: Final = {
     "OPERATION_ON_LINKED_IDENTIFIER": "The identifier belongs to another profile, and the record has no message id.",
     "OPERATION_UNKNOWN": "CleverTap only: an operation that is not supported.",
     "PROPERTIES_INVALID": "The properties are not a map.",
-    "PROPERTY_NAME_INVALID": "A property name is empty, too long, not text, or there twice.",
+    "PROPERTY_NAME_INVALID": "A property name is empty, too long, not text, or repeated.",
     "QUARANTINE_FULL": "A rule sends the record into quarantine, and the partition's quarantine is full.",
     "RECORD_MALFORMED": "The record cannot be decoded.",
     "RECORD_TOO_LARGE": "The record is larger than one record may be.",
@@ -58,11 +58,11 @@ RECORD_CODES: Final = {
     "VALUE_TYPE_UNKNOWN": "A value has a type that cannot be stored.",
     "VALUE_UNUSABLE": "A value of a file cannot be read as what it is mapped to.",
 }
-# Codes of records that are taken; the sender is told.
+# Codes of records that are accepted with a warning to the sender.
 _WARNING_CODES: Final = {
-    "IDENTIFIER_LIMIT": "The record is taken; its identifiers are not linked, because too many belong to one already.",
+    "IDENTIFIER_LIMIT": "The record is accepted; its identifiers are not linked, as too many belong to one already.",
     "SCHEMA_QUARANTINED": "The record broke a schema rule and is in quarantine.",
-    "SCHEMA_VIOLATION": "The record is taken; it broke a schema rule with the mode WARN.",
+    "SCHEMA_VIOLATION": "The record is accepted; it broke a schema rule with the mode WARN.",
 }
 _ANSWER_FLAGS: Final = {
     "TRUNCATED_BY_RETENTION": "Events in the asked window were dropped by a retention rule.",
@@ -199,21 +199,21 @@ def errors() -> str:
     )
     page.head("Answers of the gateway itself")
     page.say(
-        "SDKs get these, as `code` with a `message`. 503 has `Retry-After`. `invalid_write_key` is what SDKs get for "
-        "a key that is refused."
+        "SDKs get these, as `code` with a `message`. 503 has `Retry-After`. `invalid_write_key` is the answer to "
+        "a refused key."
     )
     page.table(("code", "HTTP"), ((f"`{code}`", str(status)) for code, status in sorted(set(_http_problems()))))
     page.head("Codes of records")
-    page.say("One record is refused, and the others of its batch are taken.")
+    page.say("One record is refused, and the others of its batch are accepted.")
     codes = sorted((RECORD_CODES | dict(_name_limits())).items())
     page.table(("code", "meaning"), ((f"`{code}`", said) for code, said in codes))
-    page.head("Warnings of records that are taken")
+    page.head("Warnings about accepted records")
     page.table(("code", "meaning"), ((f"`{code}`", said) for code, said in _WARNING_CODES.items()))
     page.head("Flags of answers")
     page.table(("flag", "meaning"), ((f"`{code}`", said) for code, said in {**_ANSWER_FLAGS, **_CLIENT_CODES}.items()))
     page.head("Errors without a reason of their own")
     page.say(
-        "Processes and commands end with these and print what to do. If one reaches a call, the call ends with "
+        "Processes and commands end with these and print the remedy. If one reaches a call, the call ends with "
         "`INTERNAL`."
     )
     page.table(("error", "meaning"), ((f"`{name}`", said) for name, said in silent))

@@ -72,5 +72,5 @@ def test_what_others_could_reach_needs_to_be_asked_for(tmp_path: Path) -> None:
     for what in (["shard", "--number", 0], ["router"]):
         said = cdp_process(*what, "--data", tmp_path, "--address", "192.0.2.1:7400", code=2).stderr
         assert "--insecure" in said
-    assert "is there already" in cdp("init", "--shards", 1, "--data", tmp_path, code=1).stderr
+    assert "exists already" in cdp("init", "--shards", 1, "--data", tmp_path, code=1).stderr
     assert "holds no cluster.json" in cdp_process("router", "--data", tmp_path / "none", code=2).stderr

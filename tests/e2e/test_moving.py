@@ -44,7 +44,7 @@ def test_a_cluster_grows_and_shrinks_while_it_serves(tmp_path: Path) -> None:
             kill(shard_process(data, 0))
             eventually(lambda: 0 not in _holders(other) and not other.placements().moves)
             sender.await_more(3)
-            assert "no member any more" in cdp("remove-shard", 0, "--data", data, "--address", first).stdout
+            assert "no longer a member" in cdp("remove-shard", 0, "--data", data, "--address", first).stdout
             read_until(running, "shard 0 was removed")
         with Client(second) as other:
             _check_exact(other, sender.acked)

@@ -213,7 +213,7 @@ def test_the_director_asks_a_shard_that_left_for_nothing() -> None:
     routing = Routing(CLUSTER, {0: moves})  # type: ignore[dict-item]
 
     async def test() -> None:
-        with pytest.raises(cdp_router.errors.MoveRefused, match="shard 0 is not known here any more"):
+        with pytest.raises(cdp_router.errors.MoveRefused, match="shard 0 is no longer known here"):
             await Director(routing).stop(0)
 
     run(test())

@@ -1,4 +1,4 @@
-"""`cdp audit`: what was done by whom, as routers kept it."""
+"""`cdp audit`: actions and their keys, as routers recorded them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdp_router.cluster.topology import ClusterFile
     from cdp_router.security.audit.audit_lines import Entry
 
-audit = typer.Typer(name="audit", help="Look into what was done by whom, and check it.", no_args_is_help=True)
+audit = typer.Typer(name="audit", help="Show and check the record of actions and their keys.", no_args_is_help=True)
 
 Data = Annotated[Path, typer.Option(help="Directory of the data of a router.")]
 DATA: Final = Path("cdp-data")
@@ -28,13 +28,13 @@ def verify(
     data: Data = DATA,
     expect: Annotated[
         list[str] | None,
-        typer.Option(help="What an earlier check printed, such as router/9/HASH; may be given several times."),
+        typer.Option(help="Output of an earlier check, such as router/9/HASH; may be given several times."),
     ] = None,
 ) -> None:
-    """Find lines that were changed, removed, or put elsewhere. Ends with code 1 where there are any.
+    """Find lines that were changed, removed, or moved. Ends with code 1 if there are any.
 
-    Keep what it prints where nobody can write who can write here: given as --expect, it shows whether all files were
-    put back to an earlier state together.
+    Keep the output in a place that nobody with access to this directory can write: given as --expect, it reveals
+    whether all files were put back to an earlier state together.
     """
     from cdp_router.security.audit.audit_check import check
     from cdp_router.security.tls.cluster_secrets import AUDIT_CHAIN, derived
@@ -51,11 +51,11 @@ def verify(
     for problem in problems:
         ERR.print(problem, soft_wrap=True)
     if problems:
-        fail(f"the audit is not what was written: {len(problems)} findings")
+        fail(f"the audit was changed: {len(problems)} findings")
 
 
 def _missing(data: Path) -> list[str]:
-    """Folders and anchors of the audit that the directory lists, and that were removed."""
+    """Folders and anchors of the audit that are in the directory's list, and that were removed."""
     from cdp_router.cluster.topology import ClusterDirectory
     from cdp_store.errors import DirectoryDamaged
 
@@ -72,7 +72,7 @@ def _expected(given: Sequence[str]) -> dict[str, dict[int, str]]:
     for each in given:
         parts = each.split("/")
         if len(parts) != 3 or not parts[1].isdecimal():
-            fail(f"--expect {each!r} is not what `cdp audit verify` prints, such as router/9/HASH", 2)
+            fail(f"--expect {each!r} is not in the form that `cdp audit verify` prints, such as router/9/HASH", 2)
         found.setdefault(parts[0], {})[int(parts[1])] = parts[2]
     return found
 
@@ -80,10 +80,10 @@ def _expected(given: Sequence[str]) -> dict[str, dict[int, str]]:
 @audit.command()
 def show(
     data: Data = DATA,
-    last: Annotated[int, typer.Option(min=1, help="How many entries of each router, the latest.")] = 100,
-    key: Annotated[str, typer.Option(help="Only those of this key, by id or name.")] = "",
-    method: Annotated[str, typer.Option(help="Only those whose method contains this, such as Erase.")] = "",
-    about: Annotated[str, typer.Option(help="Only those that name the person with this identifier.")] = "",
+    last: Annotated[int, typer.Option(min=1, help="Number of entries of each router, the latest ones.")] = 100,
+    key: Annotated[str, typer.Option(help="Only entries of this key, by id or name.")] = "",
+    method: Annotated[str, typer.Option(help="Only entries whose method contains this, such as Erase.")] = "",
+    about: Annotated[str, typer.Option(help="Only entries that name the person with this identifier.")] = "",
     kind: Annotated[str, typer.Option(help="With --about: the kind of the identifier.")] = "user_id",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per entry.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`cdp erase`: forget one person."""
+"""`cdp erase`: erases one person."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def erase(
         ),
     ] = False,
     suppress: Annotated[
-        bool, typer.Option("--suppress", help="Refuse whatever comes in later under the person's identifiers.")
+        bool, typer.Option("--suppress", help="Refuse later records under the person's identifiers.")
     ] = False,
     receipt: Annotated[Path | None, typer.Option(help="File for the receipt, as JSON.", show_default=False)] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Erase a person permanently: identifiers, attributes and events.
 
-    The receipt tells what was erased where, and that nothing is left. Ends with code 1 when there is no such person;
-    with --purge or --suppress that is no error, since they may be repeated.
+    The receipt lists the erased data and confirms that nothing is left. Ends with code 1 if there is no such person;
+    with --purge or --suppress that is no error, because they may be repeated.
     """
     kind = "anonymous_id" if anonymous else kind
     if not yes and not typer.confirm(f"Erase {kind} {identifier} permanently?"):
@@ -48,14 +48,14 @@ def erase(
     _show(done, f"{kind} {identifier}")
     found = [f"shard {scan.shard}: {place}" for scan in done.scans for place in scan.found]
     if found:
-        fail(f"identifiers or texts of the person still stand in {'; '.join(found)}: erase again")
+        fail(f"identifiers or texts of the person are still in {'; '.join(found)}: erase again")
     if not (done.erased or purge or suppress):
         fail(f"no profile has {kind} {identifier!r}")
 
 
 @contextmanager
 def _receipt_to(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Open the file of the receipt before anything is erased, so that no erasure is left without its proof."""
+    """Opens the file of the receipt before anything is erased, so that no erasure is left without its proof."""
     if path is None:
         yield lambda _: None
         return
@@ -64,7 +64,7 @@ def _receipt_to(path: Path | None) -> Iterator[Callable[[str], None]]:
     except FileExistsError:
         fail(f"{path} exists already; name another file. Nothing was erased")
     except OSError as error:
-        fail(f"{path}: no file for the receipt can be made there: {error.strerror}. Nothing was erased")
+        fail(f"{path}: cannot create the file for the receipt: {error.strerror}. Nothing was erased")
     with file:
         try:
             yield lambda text: _keep(text, file)
@@ -74,7 +74,7 @@ def _receipt_to(path: Path | None) -> Iterator[Callable[[str], None]]:
 
 
 def _keep(text: str, file: TextIO) -> None:
-    """Write the receipt; where that fails, print it."""
+    """Writes the receipt, or prints it if that fails."""
     try:
         file.write(text + "\n")
         file.flush()
@@ -101,11 +101,9 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
         removed = f"{purge.snapshots_removed} snapshots and {purge.snapshot.log_segments_removed} log segments removed"
         OUT.print(f"shard {purge.shard}: snapshot {purge.snapshot.number} written, {removed}", soft_wrap=True)
         for path in purge.untouched:
-            OUT.print(f"shard {purge.shard}: set aside by a salvage and not touched: {path}", soft_wrap=True)
+            OUT.print(f"shard {purge.shard}: set aside by a salvage and left unchanged: {path}", soft_wrap=True)
     if done.purges:
-        OUT.print(
-            "Copies made elsewhere (`cdp snapshot --to`, directories that a restore replaced) are yours to remove."
-        )
+        OUT.print("Remove copies made elsewhere (`cdp snapshot --to`, directories that a restore replaced) yourself.")
 
 
 def _texts_told(done: admin_pb2.EraseProfileResponse) -> str:

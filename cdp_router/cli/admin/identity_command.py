@@ -1,4 +1,4 @@
-"""`cdp identity` and `cdp unlink`: which identifiers are one person, and why."""
+"""`cdp identity` and `cdp unlink`: the links between identifiers, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def identity(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Show who an identifier belongs to, and which message linked it and when."""
+    """Show the owner of an identifier, with the message and the time that linked it."""
     with connected(address) as client:
         found = client.explain_identity(query_pb2.Identifier(kind=kind, value=identifier))
     if as_json:
@@ -31,14 +31,14 @@ def identity(
     table = Table("identifier", "claimed for", "time (UTC)", "message id", "", box=None, pad_edge=False)
     for each in found.bindings:
         time = each.time.ToDatetime().isoformat(sep=" ") if each.HasField("time") else ""
-        state = "taken apart" if each.apart else "" if each.holds else "lost to another claim"
+        state = "unlinked" if each.apart else "" if each.holds else "lost to another claim"
         table.add_row(_shown(each.identifier), _shown(each.claimed_for), time, visible(each.message_id), state)
-    OUT.print(table if found.bindings else "nothing was ever given together with it")
+    OUT.print(table if found.bindings else "no record ever gave another identifier with it")
 
 
 def unlink(
     identifier: _Value,
-    profile: Annotated[str, typer.Argument(help="The user id it does not belong to.", show_default=False)],
+    profile: Annotated[str, typer.Argument(help="The user id that it does not belong to.", show_default=False)],
     kind: Annotated[str, typer.Option(help="Kind of ID.")] = ANONYMOUS_ID,
     profile_kind: Annotated[str, typer.Option(help="Kind of the other identifier.")] = USER_ID,
     address: Address = DEFAULT_ADDRESS,
@@ -50,7 +50,7 @@ def unlink(
     )
     with connected(address) as client:
         changed = client.unlink(request)
-    OUT.print("taken apart" if changed else "they were apart already")
+    OUT.print("unlinked" if changed else "they were not linked")
 
 
 def _shown(identifier: query_pb2.Identifier) -> str:

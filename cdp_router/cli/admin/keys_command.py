@@ -1,4 +1,4 @@
-"""`cdp keys`: who may do what at a cluster."""
+"""`cdp keys`: API keys and their roles."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ File = Annotated[
 Expires = Annotated[
     str | None, typer.Option("--expires", help="When the key ends: a date, a time, or a span such as 90d.")
 ]
-Calls = Annotated[float | None, typer.Option(min=0.001, help="Calls beyond are refused. [default: any number]")]
-Events = Annotated[float | None, typer.Option(min=0.001, help="Records beyond are refused. [default: any number]")]
+Calls = Annotated[float | None, typer.Option(min=0.001, help="Calls above it are refused. [default: any number]")]
+Events = Annotated[float | None, typer.Option(min=0.001, help="Records above it are refused. [default: any number]")]
 AnonymousIds = Annotated[
     str | None,
-    typer.Option(help="PostHog ids that match this regular expression stand for visitors, such as '^shopper-'."),
+    typer.Option(help="PostHog ids that match this regular expression belong to visitors, such as '^shopper-'."),
 ]
 Which = Annotated[str, typer.Argument(help="Id of the key, or a name that only one key in use has.", metavar="KEY")]
-Name = Annotated[str, typer.Argument(help="Who or what uses the key.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Person or program that uses the key.", show_default=False)]
 DATA: Final = Path("cdp-data")
 Result = TypeVar("Result")
 
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 @keys.command()
 def create(
     name: Name,
-    role: Annotated[list[Role], typer.Option("--role", help="What it may do; give it again for more.")],
+    role: Annotated[list[Role], typer.Option("--role", help="A role of the key; may be given several times.")],
     data: Data = DATA,
     file: File = None,
     expires: Expires = None,
@@ -61,7 +61,7 @@ def create(
         bool, typer.Option("--first", help="Make the cluster's first key even though it lacks the role admin.")
     ] = False,
 ) -> None:
-    """Make a key and print it: it is shown this once. From the first key on, every call needs one."""
+    """Make a key and print it: it is shown only this once. From the first key on, every call needs one."""
     now_ms = SystemClock().now_ms()
     expires_ms = _instant_ms(expires, now_ms)
     limits, pattern = (calls_per_second, events_per_second), _pattern(anonymous_ids) or ""
@@ -105,7 +105,7 @@ def revoke(
     data: Data = DATA,
     file: File = None,
 ) -> None:
-    """End a key for good. Routers know with their next call."""
+    """End a key for good. Routers apply it from their next call on."""
     now_ms = SystemClock().now_ms()
     key = _changed(data, file, lambda known: known.revoke(which, now_ms))
     OUT.print(f"revoked {key.id} ({key.name})")
@@ -136,18 +136,18 @@ def rotate(
     ] = None,
     anonymous_ids: AnonymousIds = None,
 ) -> None:
-    """Make a second key with the name, roles and limits of the one in use. Both open until the old one is revoked."""
+    """Make a second key with the name, roles and limits of the one in use. Both are valid until one is revoked."""
     now_ms, pattern = SystemClock().now_ms(), _pattern(anonymous_ids)
     ends = _instant_ms(expires, now_ms), _instant_ms(old_expires, now_ms)
     made, old = _changed(data, file, lambda known: known.rotate(name, now_ms, *ends, pattern))
     _show(made)
     until = f"until {_shown(old.expires_ms)} UTC" if old.expires_ms is not None else f"until `cdp keys revoke {old.id}`"
-    ERR.print(f"the old key {old.id} goes on {until}", soft_wrap=True)
+    ERR.print(f"the old key {old.id} stays valid {until}", soft_wrap=True)
 
 
 @keys.command()
 def disable(data: Data = DATA) -> None:
-    """Remove the file of keys, with all keys. From the next start on, whoever reaches a router is let in."""
+    """Remove the file of keys, with all keys. From the next start on, everybody who reaches a router is admitted."""
     from cdp_router.cluster.topology import ClusterDirectory
     from cdp_router.security.keys.key_file import KEYS_NAME
     from cdp_store.errors import DirectoryDamaged
@@ -158,11 +158,11 @@ def disable(data: Data = DATA) -> None:
         path.unlink(missing_ok=True)
     except (DirectoryDamaged, OSError) as error:
         fail(f"the keys cannot be removed: {error}")
-    OUT.print("there are no keys any more; start the cluster anew, on a loopback address, to let everybody in")
+    OUT.print("all keys are removed; restart the cluster, on a loopback address, to admit everybody")
 
 
 def _check_first(roles: Sequence[Role], data: Path, now_ms: int, *, is_accepted: bool) -> None:
-    """KeyRefused where the first key could not make changes, which the command's user has then lost the right to."""
+    """Raises KeyRefused if the first key lacks the role admin, since no key could then change anything."""
     from cdp_router.gateway.seen_sources import seen_lately
     from cdp_router.security.keys.key_list import KeyRefused
 
@@ -185,7 +185,7 @@ def _say_what_changes(data: Path, now_ms: int) -> None:
     for source, at in seen.items():
         minutes = (now_ms - at) // _MINUTE_MS
         lines.append(
-            f"source {source!r} sent records {minutes} min ago and is refused from now on; let it in with `cdp keys "
+            f"source {source!r} sent records {minutes} min ago and is refused from now on; admit it with `cdp keys "
             f"create {shlex.quote(source)} --role ingest`, and make the printed key its write key"
         )
     if not seen:
@@ -224,7 +224,7 @@ def _path(data: Path, file: Path | None) -> Path:
 
 
 def _listed(data: Path, file: Path | None) -> ListedFile | None:
-    """The file as the list of its directory has it; None for one that may go to other clusters."""
+    """The file as its directory lists it; None for one that may belong to other clusters."""
     from cdp_router.cluster.topology import ClusterDirectory
     from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED
 
@@ -251,7 +251,7 @@ def _changed(data: Path, file: Path | None, work: Callable[[KeyList], Result]) -
     directory = ClusterDirectory(data)
     try:
         if file is None:
-            directory.is_missing(KEYS_NAME)  # where the list cannot be read no key is made that nobody sees
+            directory.is_missing(KEYS_NAME)  # if the list cannot be read, no key is made unnoticed
         result = change_keys(_path(data, file), lambda known: KeyList(known).after(work), _listed(data, file))
         if file is None:
             directory.remember(KEYS_NAME)
@@ -270,7 +270,7 @@ def _instant_ms(text: str | None, now_ms: int) -> int | None:
         return now_ms + int(span[1]) * _UNITS_MS[span[2]]
     instant_ms = to_ms(parse_instant(text, "--expires"))
     if instant_ms <= now_ms:
-        fail(f"{text} is over already", 2)
+        fail(f"{text} is in the past", 2)
     return instant_ms
 
 

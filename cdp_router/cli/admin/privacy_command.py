@@ -1,4 +1,4 @@
-"""`cdp privacy`: what is withheld from keys that may not see one person."""
+"""`cdp privacy`: the values withheld from keys that may not see one person."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdp.v1 import privacy_pb2
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected
 
 privacy = typer.Typer(
-    name="privacy", help="What is withheld from keys without the role profile-read.", no_args_is_help=True
+    name="privacy", help="Settings of values withheld from keys without the role profile-read.", no_args_is_help=True
 )
 Names = Annotated[list[str], typer.Argument(help="Attributes, or properties of events.", show_default=False)]
 
@@ -31,7 +31,7 @@ def mark(names: Names, address: Address = DEFAULT_ADDRESS) -> None:
 
 @privacy.command()
 def unmark(names: Names, address: Address = DEFAULT_ADDRESS) -> None:
-    """Take the mark from names."""
+    """Remove the mark from names."""
     with connected(address) as client:
         _print(client.change_privacy(privacy_pb2.ChangePrivacyRequest(unmark=names)))
 

@@ -12,17 +12,17 @@ from cdp_router.cli.terminal_tables import Table
 
 
 def retention(
-    event: Annotated[str, typer.Argument(help="An event name; without, all that have no rule.", metavar="EVENT")] = "",
+    event: Annotated[str, typer.Argument(help="An event name; default: all without a rule.", metavar="EVENT")] = "",
     address: Address = DEFAULT_ADDRESS,
     days: Annotated[int | None, typer.Option(min=1, help="Keep events this many days, then drop them.")] = None,
     for_ever: Annotated[bool, typer.Option("--for-ever", help="Keep events for ever.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Show how long events are kept; with --days or --for-ever, change it. Dropped events do not come back."""
     if days is not None and for_ever:
         fail("--days and --for-ever exclude each other", 2)
     if event and days is None and not for_ever:
-        fail("say how long to keep these events: --days N or --for-ever", 2)
+        fail("state how long to keep these events: --days N or --for-ever", 2)
     what = repr(event) if event else "all events without a rule of their own"
     if days is not None and not yes and not typer.confirm(f"Drop {what} older than {days} days for good?"):
         raise typer.Exit(1)

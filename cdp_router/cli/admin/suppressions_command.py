@@ -1,4 +1,4 @@
-"""`cdp suppressions`: identifiers of erased people, under which nothing is taken."""
+"""`cdp suppressions`: identifiers of erased people, whose records are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cdp_router.cli.terminal_tables import Table
 from cdp_store.ids import USER_ID
 
 suppressions = typer.Typer(
-    name="suppressions", help="Identifiers of erased people, under which nothing is taken.", no_args_is_help=True
+    name="suppressions", help="Identifiers of erased people, whose records are refused.", no_args_is_help=True
 )
 
 
@@ -36,7 +36,7 @@ def lift(
     ] = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Let records come in again under an identifier."""
+    """Accept records under an identifier again."""
     if is_fingerprint:
         request = admin_pb2.LiftSuppressionRequest(fingerprint=identifier)
     else:

@@ -1,4 +1,4 @@
-"""Messages of the contract that are read from files of JSON."""
+"""Messages of the contract, read from files of JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Read = TypeVar("Read", bound=Message)
 
 
 def message_of(text: str, message: Read, named: str, code: int) -> Read:
-    """The message that a JSON text holds; ends the command where it holds none, with the place and the reason."""
+    """The message in a JSON text; ends the command if there is none, with the place and the reason."""
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:

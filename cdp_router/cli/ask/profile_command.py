@@ -22,7 +22,7 @@ def profile(
     kind: Annotated[str, typer.Option(help="Kind of ID, such as email.")] = USER_ID,
     events: Annotated[int, typer.Option(min=1, max=PROFILE_EVENTS_MAX, help="Events to show, latest first.")] = 20,
     origins: Annotated[
-        bool, typer.Option("--origins", help="Also show how each event came in: receipt, message id, source.")
+        bool, typer.Option("--origins", help="Also show the origin of each event: receipt, message id, source.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
 ) -> None:

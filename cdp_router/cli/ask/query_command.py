@@ -51,16 +51,16 @@ def query(
         str | None, typer.Option(help="Answer as of this date or instant; without a zone, in --tz. [default: now]")
     ] = None,
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
-    explain: Annotated[bool, typer.Option("--explain", help="Show the plan and what it touched.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the plan and its cost.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on unknown names and on types that never match.")
     ] = False,
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Answer even if a shard is away.")] = False,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Answer even if a shard is missing.")] = False,
 ) -> None:
     """Ask which users: count them, list them, or break them down.
 
-    Ends with exit code 3 where nobody was found and a warning says that a name is unknown, or that no value has the
+    Ends with exit code 3 if no user was found and a warning reports that a name is unknown, or that no value has the
     type it is compared with.
     """
     if ids and (by or explain):

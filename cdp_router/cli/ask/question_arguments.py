@@ -1,4 +1,4 @@
-"""Questions as the command line takes them: a text, or a file with the JSON form."""
+"""Questions on the command line: a text, or a file with the JSON form."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Cql:
 
 TreeFile = Annotated[
     Path | None,
-    typer.Option("--tree", help="Take it from this file: JSON of cdp.v1.Question.", metavar="FILE"),
+    typer.Option("--tree", help="Read it from this file: JSON of cdp.v1.Question.", metavar="FILE"),
 ]
 CqlFile = Annotated[
-    Path | None, typer.Option("--cql", help="Take it from this file: JSON of CleverTap's CQL.", metavar="FILE")
+    Path | None, typer.Option("--cql", help="Read it from this file: JSON of CleverTap's CQL.", metavar="FILE")
 ]
 
 
@@ -41,7 +41,7 @@ def question_of(text: str, tree: Path | None, cql: Path | None) -> str | segment
 
 
 def segment_of(question: segment_pb2.Question) -> segment_pb2.Segment:
-    """The segment of a question, which ends the command where it is a report."""
+    """The segment of a question; ends the command for a report."""
     if question.WhichOneof("form") != "segment":
-        fail("a segment is asked for here, and this question is a report", 2)
+        fail("a segment is needed here, and this question is a report", 2)
     return question.segment

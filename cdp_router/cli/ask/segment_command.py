@@ -1,4 +1,4 @@
-"""`cdp segment`: named segments, which questions refer to as in_segment("name")."""
+"""`cdp segment`: named segments, used in questions as in_segment("name")."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def create(
     address: Address = DEFAULT_ADDRESS,
     tree: TreeFile = None,
     cql: CqlFile = None,
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Annotated[str, typer.Option(help="Purpose of the segment.")] = "",
 ) -> None:
-    """Create a segment; where the name is taken, its next version."""
+    """Create a segment, or the next version of an existing one."""
     request = named_segment_pb2.CreateSegmentRequest(name=name, description=description)
     match question_of(text, tree, cql):
         case str(typed):
@@ -73,7 +73,7 @@ def show(
     OUT.print(f"{found.name} version {found.version}, created {found.created.ToDatetime().isoformat()}Z")
     if found.description:
         OUT.print(found.description, soft_wrap=True)
-    OUT.print(Text(found.text), soft_wrap=True)  # in the lines in which it was written
+    OUT.print(Text(found.text), soft_wrap=True)  # with its original line breaks
 
 
 @segment.command()

@@ -19,38 +19,38 @@ Data = Annotated[Path, typer.Option(help="Directory with cluster.json; a shard's
 
 
 def init(
-    shards: Annotated[int, typer.Option(min=1, help="Shards that partitions are dealt to at first.")],
+    shards: Annotated[int, typer.Option(min=1, help="Shards that get the partitions at first.")],
     data: Data = Path("cdp-data"),
     partitions: Annotated[
-        int, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions, fixed for the data's life.")
+        int, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions; fixed for the life of the data.")
     ] = PARTITIONS_DEFAULT,
 ) -> None:
-    """Make cluster.json, which every machine of a cluster needs a copy of."""
+    """Create cluster.json; every machine of a cluster needs a copy of it."""
     from cdp_router.cluster.topology import ClusterDirectory
     from cdp_store.errors import StoreError
 
     if shards > partitions:
-        fail(f"--shards {shards} is more than the {partitions} partitions there are to share", 2)
+        fail(f"--shards {shards} is more than the {partitions} available partitions", 2)
     directory = ClusterDirectory(data.resolve())
     if directory.cluster_path.exists():
-        fail(f"{directory.cluster_path} is there already; a cluster keeps it for life")
+        fail(f"{directory.cluster_path} exists already; a cluster keeps it for life")
     try:
         directory.load_or_create(shards, partitions)
     except (StoreError, OSError) as error:
         fail(f"{data} cannot be used: {error}")
     OUT.print(
-        f"made {directory.cluster_path}; it holds the secret of all hashes: copy it to every machine, to no other"
+        f"created {directory.cluster_path}; it holds the secret of all hashes: copy it to every machine of the cluster"
     )
 
 
 def shard(
-    number: Annotated[int, typer.Option("--number", min=0, help="Which shard this is.")],
+    number: Annotated[int, typer.Option("--number", min=0, help="Number of this shard.")],
     address: Annotated[str, typer.Option(help="host:port to listen on.")],
     data: Data = Path("cdp-data"),
     log_sync: Annotated[SyncMode, typer.Option(help="Sync the log before each ack, or on a timer.")] = SyncMode.ALWAYS,
-    memory_mib: Annotated[int | None, typer.Option(min=1, help="Above nine tenths of it, new data is refused.")] = None,
+    memory_mib: Annotated[int | None, typer.Option(min=1, help="New data is refused above nine tenths of it.")] = None,
     snapshot_minutes: Annotated[
-        float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
+        float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 writes none automatically.")
     ] = SNAPSHOT_MINUTES_DEFAULT,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -60,7 +60,7 @@ def shard(
     """Run one shard in the foreground until SIGTERM; for systemd and the like."""
     doors = Doors(None, tls_cert, tls_key, tls_ca, False, insecure)
     if tls_cert is not None and tls_ca is None:
-        fail("a shard knows its routers by their certificates: give --tls-ca too", 2)
+        fail("a shard checks the certificates of its routers: give --tls-ca too", 2)
     _check(data, address, doors)
     options = ["--log-sync", log_sync.value, "--snapshot-every", str(snapshot_minutes)]
     if memory_mib is not None:
@@ -78,7 +78,7 @@ def router(
     any_client: AnyClient = False,
     insecure: Insecure = False,
 ) -> None:
-    """Run one router in the foreground until SIGTERM. Shards are where addresses.json in its directory says."""
+    """Run one router in the foreground until SIGTERM. It reads the addresses of shards from addresses.json."""
     doors = Doors(keys, tls_cert, tls_key, tls_ca, any_client, insecure)
     _check(data, address, doors)
     doors.check_keys(address, data)
@@ -94,7 +94,7 @@ def gateway(
         list[str] | None, typer.Option("--router", help="host:port of a router; may be given several times.")
     ] = None,
     address: Annotated[str, typer.Option(help="host:port to listen on.")] = f"127.0.0.1:{GATEWAY_PORT}",
-    data: Annotated[Path, typer.Option(help="Directory that dead letters are kept in.")] = Path("cdp-data"),
+    data: Annotated[Path, typer.Option(help="Directory for dead letters.")] = Path("cdp-data"),
     keys: KeysFile = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -102,7 +102,7 @@ def gateway(
     insecure: Insecure = False,
     allow_host: AllowHost = None,
 ) -> None:
-    """Run the HTTP gateway in the foreground until SIGTERM; it needs no more of the cluster than its routers."""
+    """Run the HTTP gateway in the foreground until SIGTERM; it needs only the routers of the cluster."""
     doors = Doors(keys, tls_cert, tls_key, tls_ca, False, insecure)
     _check_address(address, doors)
     doors.check_keys(address, data)
@@ -114,7 +114,7 @@ def gateway(
 def _check(data: Path, address: str, doors: Doors) -> None:
     _check_address(address, doors)
     if not (data / "cluster.json").exists():
-        fail(f"{data} holds no cluster.json; make one with `cdp init`, or copy that of the cluster", 2)
+        fail(f"{data} holds no cluster.json; create one with `cdp init`, or copy the cluster's", 2)
 
 
 def _check_address(address: str, doors: Doors) -> None:
@@ -125,7 +125,7 @@ def _check_address(address: str, doors: Doors) -> None:
 
 
 def _become(module: str, data: Path, address: str, options: Sequence[str]) -> NoReturn:
-    """Go on as the process itself, so that signals and exit codes are its own."""
+    """Replaces this process by the module, so that signals and exit codes are its own."""
     sys.stdout.flush()
     command = [sys.executable, "-m", module, "--data", str(data.resolve()), "--address", address, "--alone", *options]
     os.execv(sys.executable, command)

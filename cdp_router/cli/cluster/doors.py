@@ -1,4 +1,4 @@
-"""Common part of the commands that start processes: who is let in, and how the way there is protected."""
+"""Common part of the commands that start processes: admission, and protection of connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdp_router.security.tls.tls import Tls
 KeysFile = Annotated[
     Path | None,
     typer.Option(
-        "--keys", envvar="CDP_KEYS", help="The file of API keys. [default: keys.json in the data directory, if there]"
+        "--keys", envvar="CDP_KEYS", help="The file of API keys. [default: keys.json in the data directory, if any]"
     ),
 ]
 AnyClient = Annotated[
@@ -25,7 +25,7 @@ AnyClient = Annotated[
 ]
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Listen on an address that others can reach, though nothing is encrypted."),
+    typer.Option("--insecure", help="Listen on an address that others can reach, without encryption."),
 ]
 AllowHost = Annotated[
     list[str] | None,
@@ -54,18 +54,18 @@ class Doors:
     insecure: bool
 
     def check(self, address: str, data: Path) -> None:
-        """End the command where others could reach what is not protected."""
+        """End the command if others could reach an unprotected address."""
         self.check_encrypted(address)
         self.check_keys(address, data)
 
     def check_encrypted(self, address: str) -> None:
-        """End the command where others could read what goes over the network, unless that is accepted."""
+        """End the command if others could read the traffic, unless that is accepted."""
         try:
             Tls(self.tls_cert, self.tls_key, self.tls_ca)
         except CredentialsUnusable as error:
             fail(str(error), 2)
         if self.tls_ca is not None and self.tls_cert is None:
-            fail("--tls-ca says who is believed; give --tls-cert and --tls-key as well, which this process shows", 2)
+            fail("--tls-ca names the trusted authorities; give --tls-cert and --tls-key of this process as well", 2)
         host = _host(address)
         if not (self.insecure or self.tls_cert or is_loopback(host)):
             fail(
@@ -75,9 +75,9 @@ class Doors:
             )
 
     def check_keys(self, address: str, data: Path) -> None:
-        """End the command where others would be let in without a key."""
+        """End the command if others would be admitted without a key."""
         if self.keys is not None and not self.keys.exists():
-            fail(f"--keys {self.keys} is not there; make a key with `cdp keys create NAME --role ROLE`", 2)
+            fail(f"--keys {self.keys} does not exist; make a key with `cdp keys create NAME --role ROLE`", 2)
         host, path = _host(address), self.keys or data / "keys.json"
         if not is_loopback(host) and not path.exists():
             fail(
@@ -87,7 +87,7 @@ class Doors:
             )
 
     def shard_options(self) -> Sequence[str]:
-        """Arguments of shards: certificates where there is an authority that they know their routers by."""
+        """Arguments of shards: certificates if there is an authority for those of their routers."""
         return self._tls_options() if self.tls_ca is not None else []
 
     def _tls_options(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""`cdp log`: looking into the logs of a data directory, without a running cluster."""
+"""`cdp log`: the logs of a data directory, without a running cluster."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 from cdp_router.cli.console import OUT, fail
 
-log = typer.Typer(name="log", help="Look into the logs of a data directory.", no_args_is_help=True)
+log = typer.Typer(name="log", help="Read the logs of a data directory.", no_args_is_help=True)
 
 
 @log.callback()
 def _log() -> None:
-    """Look into the logs of a data directory."""
+    """Reads the logs of a data directory."""
 
 
 @log.command("dump")
@@ -22,11 +22,11 @@ def dump(
     data: Annotated[Path, typer.Option(help="Directory of the data.")] = Path("cdp-data"),
     shard: Annotated[int | None, typer.Option(min=0, help="Only this shard.")] = None,
     records: Annotated[
-        bool, typer.Option("--records", help="Also list what each batch is made of, with message ids.")
+        bool, typer.Option("--records", help="Also list the records of each batch, with message ids.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")] = False,
 ) -> None:
-    """List the records of the logs. Reads only; damage ends the list with an error that says where it is."""
+    """List the records of the logs. Reads only; damage ends the list with an error that names the place."""
     # Imported here: other commands need neither the compiler nor the log.
     import msgspec
 

@@ -1,4 +1,4 @@
-"""`cdp add-shard` and `cdp remove-shard`: which shards `cdp up` runs."""
+"""`cdp add-shard` and `cdp remove-shard`: the shards that `cdp up` runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Data = Annotated[Path, typer.Option(help="Directory of the data of the cluster."
 
 
 def add_shard(data: Data = Path("cdp-data"), address: Address = DEFAULT_ADDRESS) -> None:
-    """Have a running `cdp up` start one more shard; it holds nothing until partitions are moved to it."""
+    """Make a running `cdp up` start one more shard; it holds nothing until partitions are moved to it."""
     directory = _directory(data)
     members = directory.members()
     number = max(members, default=-1) + 1
     while directory.shard_path(number).exists():
-        number += 1  # one that was removed: what its directory says of partitions is old
+        number += 1  # a removed one: the partitions in its directory are outdated
     directory.set_members([*members, number])
     with connected(address) as client:
         deadline = time.monotonic() + _WAIT_SECONDS
         while not any(shard.shard == number and shard.reachable for shard in client.status().shards):
             if number not in directory.members():
-                fail(f"shard {number} could not be started; see what `cdp up` printed")
+                fail(f"shard {number} could not be started; see the output of `cdp up`")
             if time.monotonic() > deadline:
                 fail(f"shard {number} does not answer after {_WAIT_SECONDS:g} s; is `cdp up` running on {data}?")
             time.sleep(_POLL_SECONDS)
@@ -38,11 +38,11 @@ def add_shard(data: Data = Path("cdp-data"), address: Address = DEFAULT_ADDRESS)
 
 
 def remove_shard(
-    shard: Annotated[int, typer.Argument(min=0, help="A shard that holds nothing any more.")],
+    shard: Annotated[int, typer.Argument(min=0, help="A shard without partitions.")],
     data: Data = Path("cdp-data"),
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Have a running `cdp up` stop a shard that was drained; its directory is left."""
+    """Make a running `cdp up` stop a drained shard; its directory is kept."""
     directory = _directory(data)
     members = directory.members()
     if shard not in members:
@@ -50,7 +50,7 @@ def remove_shard(
     with connected(address) as client:
         found = client.placements()
     if found.silent_shards:
-        fail(f"shard {found.silent_shards[0]} does not answer: nobody can tell where all partitions are")
+        fail(f"shard {found.silent_shards[0]} does not answer: the places of all partitions are unknown")
     held = sum(each.shard == shard for each in found.placements)
     coming = [each.partition for each in found.moves if shard in (each.from_shard, each.to_shard)]
     if held or coming:
@@ -58,7 +58,7 @@ def remove_shard(
             f"shard {shard} holds {held} partitions, and {len(coming)} are on their way; run `cdp drain {shard}` first"
         )
     directory.set_members(set(members) - {shard})
-    OUT.print(f"shard {shard} is no member any more; its directory can be deleted once `cdp up` has said so")
+    OUT.print(f"shard {shard} is no longer a member; its directory can be deleted once `cdp up` reports it as removed")
 
 
 def _directory(data: Path) -> ClusterDirectory:

@@ -1,4 +1,4 @@
-"""`cdp placements`, `cdp move`, `cdp drain`: where partitions are, and how they come elsewhere."""
+"""`cdp placements`, `cdp move`, `cdp drain`: the places of partitions, and their moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL_SECONDS: Final = 0.2
 
 
 def placements(address: Address = DEFAULT_ADDRESS) -> None:
-    """Show which shard holds which partitions, and what is on its way."""
+    """Show the partitions of each shard, and the moves under way."""
     with connected(address) as client:
         found = client.placements()
     table = Table("shard", "partitions", "which", box=None, pad_edge=False)
@@ -37,10 +37,10 @@ def move(
     partition: Annotated[int, typer.Argument(min=0, help="The partition.")],
     shard: Annotated[int | None, typer.Option("--to", min=0, help="Target shard.")] = None,
     address: Address = DEFAULT_ADDRESS,
-    stop: Annotated[bool, typer.Option("--stop", help="Leave the partition where it is.")] = False,
-    wait: Annotated[bool, typer.Option(help="Wait until it is there; the move goes on either way.")] = True,
+    stop: Annotated[bool, typer.Option("--stop", help="Keep the partition in its place.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for the end; the move continues either way.")] = True,
 ) -> None:
-    """Move a partition to another shard while it takes records and answers questions."""
+    """Move a partition to another shard while it accepts records and answers questions."""
     if stop == (shard is not None):
         fail("give either --to SHARD or --stop", 2)
     with connected(address) as client:
@@ -58,9 +58,9 @@ def move(
 def drain(
     shard: Annotated[int, typer.Argument(min=0, help="Shard to empty.")],
     address: Address = DEFAULT_ADDRESS,
-    wait: Annotated[bool, typer.Option(help="Wait until all are elsewhere; the moves go on either way.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait for the end; the moves continue either way.")] = True,
 ) -> None:
-    """Move all partitions of a shard to the others; afterwards it can be removed."""
+    """Move all partitions of a shard to the others; afterwards the shard can be removed."""
     with connected(address) as client:
         begun = len(client.drain(shard).moves)
         if wait:
@@ -68,11 +68,11 @@ def drain(
             left = sum(each.shard == shard for each in client.placements().placements)
             if left:
                 fail(f"shard {shard} still holds {left} partitions; see `cdp placements`")
-            OUT.print(f"shard {shard} holds nothing any more; {begun} partitions went elsewhere")
+            OUT.print(f"shard {shard} is empty; {begun} partitions were moved to others")
 
 
 def _wait(client: Client, is_ours: Callable[[admin_pb2.PartitionMove], bool]) -> None:
-    """Show how moves go until none of ours is under way."""
+    """Shows progress until none of these moves is under way."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
     with Progress(*columns, console=OUT, transient=True) as progress:
         shown = dict[int, TaskID]()
@@ -94,7 +94,7 @@ def _wait(client: Client, is_ours: Callable[[admin_pb2.PartitionMove], bool]) ->
 def _told(each: admin_pb2.PartitionMove) -> str:
     where = f"from shard {each.from_shard} to shard {each.to_shard}"
     if each.problem:
-        return f"{where}: {each.problem}; it is tried again every few seconds"
+        return f"{where}: {each.problem}; tried again every few seconds"
     if each.released:
         return f"{where}: handed over"
     if each.bytes_total and each.bytes_done == each.bytes_total:

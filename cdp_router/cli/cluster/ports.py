@@ -1,4 +1,4 @@
-"""Ports that a cluster is about to listen on, looked at before anything is made or started."""
+"""Ports that a cluster needs, checked before anything is made or started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdp_router.cli.console import fail
 
 
 def check_free(host: str, port: int, option: str) -> None:
-    """End the command where nothing can listen there; port 0 is any that is free."""
+    """End the command if nothing can listen there; port 0 is any that is free."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with closing(socket.socket(family, kind, protocol)) as listening:

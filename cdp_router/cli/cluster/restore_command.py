@@ -12,30 +12,30 @@ from cdp_router.limits import PARTITIONS_MAX
 from cdp_store.values import to_ms
 
 _NO_KEYS: Final = (
-    "{0} holds no API keys: snapshots have none. A cluster started on it lets in everybody who reaches it; make keys "
+    "{0} holds no API keys: snapshots have none. A cluster started on it admits everybody who reaches it; make keys "
     "first with `cdp keys create NAME --role admin --data {0}`, or start it with --keys"
 )
 _COPY: Final = (
-    "{0} is a copy without a log: whoever was erased after it was made is back. Erase them again (`cdp erase`) before "
-    "anybody asks this cluster; the receipts and the audit of the old one name the erasures"
+    "{0} is a copy without a log: people erased after it was made are back. Erase them again (`cdp erase`) before the "
+    "first question to this cluster; the receipts and the audit of the old one name the erasures"
 )
 
 
 def restore(
     source: Annotated[str, typer.Option("--from", help="A data directory, or a copy made by `cdp snapshot --to`.")],
     data: Annotated[Path, typer.Option(help="Directory to restore into.")] = Path("cdp-data"),
-    shards: Annotated[int | None, typer.Option(min=1, help="Shards of it. [default: as they were]")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Number of shards. [default: unchanged]")] = None,
     partitions: Annotated[
-        int | None, typer.Option(min=1, max=PARTITIONS_MAX, help="Partitions of it. [default: as they were]")
+        int | None, typer.Option(min=1, max=PARTITIONS_MAX, help="Number of partitions. [default: unchanged]")
     ] = None,
     partition: Annotated[
         list[int] | None, typer.Option("--partition", help="Only this partition; may be given several times.")
     ] = None,
     until: Annotated[
-        str, typer.Option(help="Only what was received up to this instant, as far as snapshots and log reach.")
+        str, typer.Option(help="Only data received up to this instant, if snapshots and log reach back to it.")
     ] = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there; it is kept beside, under another name.")
+        bool, typer.Option("--overwrite", help="Replace existing data; the old directory is kept under another name.")
     ] = False,
 ) -> None:
     """Restore data into a directory that no cluster uses; start it with `cdp up` afterwards."""
@@ -48,7 +48,7 @@ def restore(
     try:
         cluster = source_cluster(source)
         if (shards or cluster.shards) > (partitions or cluster.partitions):
-            fail(f"{shards or cluster.shards} shards are more than the partitions there are to share", 2)
+            fail(f"{shards or cluster.shards} shards are more than the available partitions", 2)
         unknown = sorted(number for number in partition or () if not 0 <= number < cluster.partitions)
         if unknown:
             fail(f"--partition {unknown[0]} is none of the {cluster.partitions} partitions of {source}", 2)
@@ -58,7 +58,7 @@ def restore(
     except (StoreError, OSError) as error:
         fail(str(error))
     if done.replaced is not None:
-        OUT.print(f"what was there is now in {done.replaced}", soft_wrap=True)
+        OUT.print(f"the replaced directory is now {done.replaced}", soft_wrap=True)
     shape = f"{done.cluster.shards} shards, {done.cluster.partitions} partitions"
     OUT.print(f"restored {done.profiles:,} profiles into {data}: {shape}", soft_wrap=True)
     OUT.print(f"digest {done.digest}")

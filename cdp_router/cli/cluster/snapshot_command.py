@@ -1,4 +1,4 @@
-"""`cdp snapshot`, `cdp verify` and `cdp digest`: what keeps data safe, and shows that it is."""
+"""`cdp snapshot`, `cdp verify` and `cdp digest`: safety of the data, and checks of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cdp_router.cli.terminal_tables import Table
 def snapshot(
     address: Address = DEFAULT_ADDRESS,
     to: Annotated[
-        str, typer.Option("--to", help="Also copy what is not there yet to this path or URI, such as s3://bucket/cdp.")
+        str, typer.Option("--to", help="Also copy missing files to this path or URI, such as s3://bucket/cdp.")
     ] = "",
 ) -> None:
     """Write a snapshot on every shard and wait."""
@@ -40,7 +40,7 @@ def verify(
         typer.Option("--from", help="Check this data directory or copy (path or URI) instead of a running cluster."),
     ] = "",
 ) -> None:
-    """Read every file of every snapshot and compare it with its checksum. Ends with code 1 when any is damaged."""
+    """Read every file of every snapshot and compare it with its checksum. Ends with code 1 if any is damaged."""
     if source:
         # Imported here: other commands must not pay for loading the store.
         from cdp_router.restore.cluster_restore import verify_source

@@ -1,4 +1,4 @@
-"""`cdp status`: what a cluster holds."""
+"""`cdp status`: shards, sizes and memory of a cluster."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def status(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
     watching: Annotated[bool, typer.Option("--watch", help="Refresh continuously; adds events per second.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between two looks.")] = 1.0,
+    every: Annotated[float, typer.Option(min=0.1, help="With --watch: seconds between updates.")] = 1.0,
     names: Annotated[bool, typer.Option("--names", help="Also list event, property and attribute names.")] = False,
 ) -> None:
-    """Show shards, sizes and memory. Ends with code 1 when a shard does not answer."""
+    """Show shards, sizes and memory. Ends with code 1 if a shard does not answer."""
     with connected(address) as client:
         if watching:
             watch(client, every)

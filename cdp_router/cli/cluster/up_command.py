@@ -32,44 +32,40 @@ if TYPE_CHECKING:
 _PORT_MAX = 65_535
 
 
-_Data = Annotated[Path, typer.Option(help="Directory of the data; made if it does not exist.")]
+_Data = Annotated[Path, typer.Option(help="Directory of the data; created if it does not exist.")]
 _Shards = Annotated[int | None, typer.Option(min=1, help="Shard processes. [default: one per core]")]
 _Partitions = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=PARTITIONS_MAX,
-        help=f"Partitions, fixed for the data's life. [default: as they are; of new data {PARTITIONS_DEFAULT}]",
+        help=f"Partitions; fixed for the life of the data. [default: unchanged; for new data {PARTITIONS_DEFAULT}]",
     ),
 ]
-_Host = Annotated[
-    str, typer.Option(help="Address the router listens on; others than loopback ones only with API keys.")
-]
+_Host = Annotated[str, typer.Option(help="Address the router listens on; other than loopback only with API keys.")]
 _Port = Annotated[int, typer.Option(min=0, max=_PORT_MAX, help="Port of the router; 0 takes a free one.")]
-_Routers = Annotated[
-    int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes; each on the port after the one before.")
-]
+_Routers = Annotated[int, typer.Option(min=1, max=ROUTERS_MAX, help="Router processes, on consecutive ports.")]
 _Gateway = Annotated[bool, typer.Option(help="Also serve HTTP, for the SDKs of Segment and others.")]
 _GatewayPort = Annotated[
     int | None,
     typer.Option(
-        min=0, max=_PORT_MAX, help="Port of the HTTP gateway. [default: 80 above the router's, 0 where that is]"
+        min=0, max=_PORT_MAX, help="Port of the HTTP gateway. [default: 80 above the router's, 0 if that is 0]"
     ),
 ]
 _LogSync = Annotated[
     SyncMode,
-    typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may take acked data."),
+    typer.Option(help="Sync the log before each ack, or on a timer: then a power loss may cost acked data."),
 ]
 _MemoryMib = Annotated[
     int | None,
     typer.Option(
         min=1,
         help="Memory of each shard in MiB; new data is refused above nine tenths of it. "
-        "[default: the shards share four fifths of what there is]",
+        "[default: the shards share four fifths of the machine's]",
     ),
 ]
 _SnapshotMinutes = Annotated[
-    float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 takes none on its own.")
+    float, typer.Option("--snapshot-every", min=0, help="Minutes between snapshots; 0 writes none automatically.")
 ]
 _MetricsPort = Annotated[
     int | None,
@@ -77,7 +73,7 @@ _MetricsPort = Annotated[
         min=0,
         max=_PORT_MAX,
         help="Serve Prometheus metrics: the router on this port, shards on the following; 0 takes free ones, which "
-        "the logs name.",
+        "the logs report.",
     ),
 ]
 _AccessLog = Annotated[bool, typer.Option("--access-log", help="Log every call, not only server errors.")]
@@ -125,10 +121,10 @@ def up(
     directory = ClusterDirectory(data.resolve())
     serve_http = _gateway_port(gateway_port, port) if gateway else None
     if not directory.cluster_path.exists():
-        # Where there is a cluster, processes of a `cdp up` that was killed may be ending: they free their ports soon.
+        # In an existing cluster, processes of a killed `cdp up` may be ending: they free their ports soon.
         _check_ports(host, port, routers, serve_http)
     _opened(directory, shards, partitions, salvage=salvage)
-    # What processes tell of themselves they read from the environment, however they are started.
+    # Processes read the settings of their reports from the environment, however they are started.
     if metrics_port is not None:
         os.environ[METRICS] = f"{host}:{metrics_port}"
     os.environ[SLOW_QUERY_MS] = str(slow_query_ms)
@@ -164,7 +160,7 @@ def _check_ports(host: str, port: int, routers: int, gateway_port: int | None) -
 
 
 def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | None, *, salvage: bool) -> None:
-    """Check the directory, which is made where there is none; ends the command where it cannot be used."""
+    """Checks the directory, creating it if there is none; ends the command if it cannot be used."""
     from cdp_router.process.data_directory import check_directory, remove_old_leftovers
     from cdp_store.errors import DirectoryMismatch, StoreError
 
@@ -173,7 +169,7 @@ def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | N
         most = partitions or (found.partitions if found is not None else PARTITIONS_DEFAULT)
         count = shards or (found.shards if found is not None else min(os.cpu_count() or 1, most))
         if count > most:
-            fail(f"--shards {count} is more than the {most} partitions there are to share", 2)
+            fail(f"--shards {count} is more than the {most} available partitions", 2)
         directory.load_or_create(count, partitions)
         if salvage:
             # Imported here: it loads the store with its compiler, a second of each start.

@@ -14,12 +14,12 @@ from cdp_store.kernels.kernel_cache import cache_directory, content_stamp
 
 
 def warm() -> None:
-    """Compile the kernels into the user's cache, so that starting a cluster does not have to."""
+    """Compile the kernels into the user's cache, so that the start of a cluster need not."""
     warm_with_progress()
 
 
 def warm_with_progress() -> None:
-    """Compile all kernels under a visible progress line, unless the cache has them."""
+    """Compile all kernels with a progress line, unless the cache has them."""
     mark = _mark()
     if mark.exists():
         OUT.print(f"kernels ready (cache: {cache_directory()})", soft_wrap=True)
@@ -37,7 +37,7 @@ def warm_with_progress() -> None:
 
 
 def _mark() -> Path:
-    """A file that exists once these kernels have been compiled for all that warming asks of them."""
+    """A file that exists once these kernels have been compiled for all signatures of the warm-up."""
     asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warm_up.py").read_bytes()).hexdigest()[:12]
     # By path: the client loads no engine. Reports say themselves what warms their kernels.
     stamps = (

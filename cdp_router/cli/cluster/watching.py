@@ -1,4 +1,4 @@
-"""`cdp status --watch`: the cluster as it is now, and what has come since the look before."""
+"""`cdp status --watch`: the current status of the cluster, with changes since the previous one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cdp_router.client import Client, ClusterUnreachable, RequestFailed
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Status at one moment of the monotonic clock; `problem` where nothing answered."""
+    """Status at one moment of the monotonic clock; `problem` if no router answered."""
 
     at_seconds: float
     status: admin_pb2.GetStatusResponse | None
@@ -26,7 +26,7 @@ class Look:
 
 
 def watch(client: Client, seconds: float) -> None:
-    """Show looks one after the other, in place on a terminal and below each other elsewhere, until Ctrl-C."""
+    """Show one status after the other, in place on a terminal and below each other elsewhere, until Ctrl-C."""
     try:
         if OUT.is_terminal:
             with Live(console=OUT, auto_refresh=False) as live:
@@ -81,7 +81,7 @@ def view(before: Look, now: Look) -> Group:
 
 
 def rate(before: Look, now: Look, shard: int) -> float:
-    """Events a second that a shard has taken between two looks; 0 where there is nothing to compare."""
+    """Events a second that a shard accepted between two polls; 0 if there is nothing to compare."""
     seconds = now.at_seconds - before.at_seconds
     earlier, later = _shard(before, shard), _shard(now, shard)
     if earlier is None or later is None or seconds <= 0:

@@ -1,1 +1,1 @@
-"""The dialects of SDKs: what each family sends, as rows of the cluster."""
+"""The dialects of SDKs: the events of each family, as rows of the cluster."""

@@ -1,7 +1,7 @@
 """Bodies that posthog-js sends when a page is left: the JSON in base64, as the field `data` of a form.
 
-It does so wherever it has no compression, for beacons always: a form needs no preflight. Some versions say so in the
-query (`compression=base64`), some send gzip in base64, and the content type is a form's or text/plain.
+It does so whenever it has no compression, and always for beacons: a form needs no preflight. Some versions state it in
+the query (`compression=base64`), some send gzip in base64, and the content type is a form's or text/plain.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cdp_router.gateway.problems import malformed
 _FORM: Final = re.compile(rb"\s*(?:[\w.~-]{1,40}=[^&\s]{0,200}&){0,10}data=")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _FIELDS_MAX: Final = 32
-_URL_SAFE: Final = bytes.maketrans(b"-_ ", b"+/+")  # a plus that nobody escaped arrives as a space
+_URL_SAFE: Final = bytes.maketrans(b"-_ ", b"+/+")  # an unescaped plus arrives as a space
 _LINE_ENDS: Final = b"\t\n\r\v\f"
 
 
 def unwrapped(body: bytes, query: Mapping[str, str], bytes_max: int) -> bytes:
-    """The JSON of a body, which stays as it is where it is none of these; Problem 400 or 413 where it cannot be had."""
+    """The JSON of a body, unchanged for any other body; Problem 400 or 413 if it cannot be decoded."""
     if query.get("compression") == "lz64":
         raise malformed("compression=lz64 is not read; send base64 or gzip")
     if _FORM.match(body):
@@ -40,7 +40,7 @@ def unwrapped(body: bytes, query: Mapping[str, str], bytes_max: int) -> bytes:
 
 
 def sent_in_query(query: Mapping[str, str]) -> int | None:
-    """Epoch milliseconds at which the library says that it sent a request, where its URL says so."""
+    """Epoch milliseconds at which the library sent a request, according to its URL, if it has them."""
     return lenient_ms(query.get("sent_at") or query.get("_"))
 
 

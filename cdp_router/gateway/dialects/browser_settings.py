@@ -49,7 +49,7 @@ async def _posthog_config(request: Request) -> Response:
 
 
 async def _posthog_script(request: Request) -> Response:
-    """The library takes an empty script for no remote configuration and fetches the JSON form."""
+    """An empty script: the library reads it as no remote configuration and fetches the JSON form."""
     return Response(b"", media_type="text/javascript")
 
 

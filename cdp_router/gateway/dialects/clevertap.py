@@ -24,11 +24,11 @@ _TIME: Final = re.compile(r"\$D_(-?[0-9]{1,12})")  # any instant of the years 1 
 _OBJECT_ID: Final = "objectId"
 _OTHER_IDS: Final = {"FBID": "fbid", "GPID": "gpid"}
 _OPERATIONS: Final = {"$add": "append", "$remove": "remove", "$incr": "increment", "$decr": "increment"}
-MESSAGE_ID: Final = "$message_id"  # beside the fields of a record: these have no id of their own
+MESSAGE_ID: Final = "$message_id"  # next to the fields of a record: these have no id of their own
 
 
 def map_clevertap(record: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    """The row of one record; RecordInvalid says what is wrong with it."""
+    """The row of one record; RecordInvalid names its fault."""
     user, device = text_id("identity", record.get("identity")), text_id(_OBJECT_ID, record.get(_OBJECT_ID))
     others = {kind: value for name, kind in _OTHER_IDS.items() if (value := text_id(name, record.get(name)))}
     if not (user or device or others):
@@ -82,7 +82,7 @@ def _operand(name: str, key: str, operand: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value, with the `$D_<seconds>` forms in it, at any depth, read as the times they stand for."""
+    """A value in which `$D_<seconds>` forms, at any depth, are replaced by their times."""
     match value:
         case str() if (found := _TIME.fullmatch(value)) is not None:
             instant = instant_ms(int(found[1]), "s")

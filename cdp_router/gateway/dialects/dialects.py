@@ -1,4 +1,4 @@
-"""The dialects: how each family of SDKs packs what it sends, and what it wants to hear."""
+"""The dialects: how each family of SDKs packs its events, and the answers it expects."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from cdp_router.gateway.problems import malformed
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """The items of a request's body and when the client says it sent them."""
+    """The items of a request's body and the time of sending according to the client."""
 
     items: list[Any]
     sent_ms: int | None = None
-    is_attempt: bool = False  # a header says so, which is written anew at each attempt
-    is_repeatable: bool = True  # each item came with an id, so that what was taken is known when it comes again
+    is_attempt: bool = False  # the time is in a header, written again at each attempt
+    is_repeatable: bool = True  # each item came with an id, so that a repeat is recognised
 
 
 Unpack = Callable[[Any, Mapping[str, str], str], Unpacked]
@@ -50,7 +50,7 @@ BATCH: Final = "batch"  # the type of calls of a path that takes many
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Dialect of a family of SDKs: `unpack` takes a body, the headers and the type of calls that the path names."""
+    """Dialect of a family of SDKs: `unpack` gets a body, the headers and the type of calls in the path."""
 
     name: str
     unpack: Unpack
@@ -58,8 +58,8 @@ class Dialect:
     answer: Answer
     wrap: Wrap
     has_beacons: bool = False  # bodies may be forms
-    doubt: DoubtOf | None = None  # why an item that is taken does not do all that it asks for
-    said: SaidBy | None = None  # what an item says of its times, where clocks are corrected
+    doubt: DoubtOf | None = None  # reason why an accepted item does not get all that it requests
+    said: SaidBy | None = None  # times in an item, if clocks are corrected
 
 
 def object_body(body: Any) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def object_body(body: Any) -> dict[str, Any]:
 
 
 def list_of(body: Mapping[str, Any], name: str) -> list[Any]:
-    """The items of a body, under a name where they must be a list."""
+    """The items of a body, under a name that must hold a list."""
     items = body.get(name)
     if not isinstance(items, list):
         raise malformed(f"{name!r} must be a list")
@@ -90,7 +90,7 @@ def _unpack_segment(body: Any, headers: Mapping[str, str], call_type: str) -> Un
 
 
 def segment_sent(given: Any, headers: Mapping[str, str]) -> tuple[int | None, bool]:
-    """(when the client says that it sent a request, whether a header says so, which is written at each attempt)."""
+    """(time of sending according to the client, True if it is in a header, which is written at each attempt)."""
     attempt_ms = lenient_ms(headers.get(_SENT_AT))
     return (lenient_ms(given), False) if attempt_ms is None else (attempt_ms, True)
 
@@ -103,7 +103,7 @@ def _with_context(item: Any, context: Mapping[str, Any]) -> Any:
 
 
 def _with_ids(items: list[Any], sent_ms: int | None, is_attempt: bool, name: str = "messageId") -> Unpacked:
-    """Items, each with an id: a dead letter must keep the one it was first given, or it could be taken twice."""
+    """Items, each with an id: a dead letter must keep its first one, or it could be accepted twice."""
     nameless = [item for item in items if isinstance(item, dict) and item.get(name) in (None, "")]
     for item in nameless:
         item[name] = uuid.uuid4().hex
@@ -140,7 +140,7 @@ def _answer_posthog(items: Items, rejected: Sequence[Rejected], warned: Sequence
 
 
 def _answer_posthog_v1(items: Items, rejected: Sequence[Rejected], warned: Sequence[Warned]) -> dict[str, Any]:
-    """Outcome of each event, by its uuid; one that cannot be taken will not be taken when it is sent again."""
+    """Outcome of each event, by its uuid; a rejected one will be rejected again when it is sent again."""
     results = dict[str, dict[str, str]]()
     wrong = {each.index: each for each in rejected}
     doubtful = {each.index: each for each in reversed(warned)}
@@ -172,9 +172,10 @@ def _unpack_clevertap(body: Any, headers: Mapping[str, str], call_type: str) -> 
 
 
 def _made_id(record: Mapping[str, Any], seen: Counter[bytes]) -> str:
-    """An id by what a record says, so that the same call sent again is known; equal ones of one call are told apart.
+    """An id by the content of a record, so that the same call sent again is known; equal records of one call get
+    different ids.
 
-    Without a time, a record sent again cannot be told from a new one.
+    Without a time, a record sent again looks like a new one.
     """
     if record.get("ts") in (None, ""):
         return uuid.uuid4().hex

@@ -1,7 +1,7 @@
-"""Anonymous ids in PostHog's one space: by what the library says of one, by its form, by a source's pattern.
+"""Anonymous ids in PostHog's one space: by the library's statement, by their form, by a source's pattern.
 
-The reading of an id must not change, or what came under it before a link would be left behind: two user ids never
-become one. So it depends on the id and the capture alone, never on what came before.
+The reading of an id must not change, or records under it before a link would be lost to the person: two user ids never
+become one. So it depends on the id and the capture alone, never on earlier ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COOKIELESS: Final = "$posthog_cookieless"
 
 
 def checked_pattern(pattern: str) -> str:
-    """A regular expression in RE2 syntax, as it is; RequestInvalid where it is none or too long."""
+    """A regular expression in RE2 syntax, unchanged; RequestInvalid if it is none or too long."""
     if len(pattern.encode(errors="replace")) > PATTERN_BYTES_MAX:
         raise RequestInvalid("anonymous_ids", f"has more than {PATTERN_BYTES_MAX} bytes")
     try:
@@ -42,19 +42,19 @@ def checked_pattern(pattern: str) -> str:
 
 
 def pattern_of_environment() -> str:
-    """The pattern for sources that have none of their own; empty where none is set."""
+    """The pattern for sources that have none of their own; empty if none is set."""
     return checked_pattern(os.environ.get(VARIABLE, ""))
 
 
 def looks_made_up(distinct: str, pattern: str = "") -> bool:
-    """True if an id has the form of those that are made up for unknown people; `pattern` names others."""
+    """True if an id has the form of ids generated for unknown people; `pattern` matches others."""
     if len(distinct) > IDENTIFIER_BYTES_MAX:
-        return False  # it will be refused, whatever it is
+        return False  # it will be refused anyway
     return _MADE_UP.fullmatch(distinct) is not None or (bool(pattern) and _matches(pattern, distinct))
 
 
 def is_anonymous(distinct: str, properties: Mapping[str, Any], pattern: str = "") -> bool:
-    """True if the id of a capture stands for an unknown person."""
+    """True if the id of a capture belongs to an unknown person."""
     is_said = properties.get("$is_identified") is False or properties.get("$device_id") == distinct
     return is_said or looks_made_up(distinct, pattern)
 

@@ -1,4 +1,4 @@
-"""Requests that ask to be checked and not stored: CleverTap's `dryRun`."""
+"""Requests to be checked and not stored: CleverTap's `dryRun`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_dry_run(query: Mapping[str, str]) -> bool:
 
 
 def refused_rows(rows: Rows, now_ms: int) -> list[Refused]:
-    """The rows that would be refused. What only routers know, such as rules of the schema, is not asked."""
+    """The rows that would be refused. Checks that only routers can make, such as rules of the schema, are left out."""
     refused = list[Refused]()
     for index, packed in enumerate(rows.each()):
         try:

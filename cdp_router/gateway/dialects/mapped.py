@@ -1,4 +1,4 @@
-"""Items of a request as rows: which item each row says something about, and which items have none that can be taken."""
+"""Items of a request as rows: the item of each row, and the items without acceptable rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MappedRow = WireRow | UsualRow
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An item that was not taken, by its place in the request."""
+    """An item that was rejected, by its place in the request."""
 
     index: int
     code: str
@@ -27,7 +27,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """An item that was taken and of which the cluster warns, by its place in the request."""
+    """An item that was accepted with a warning of the cluster, by its place in the request."""
 
     index: int
     code: str
@@ -36,12 +36,12 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """The rows of a request's items; owners[i] is the item that row i says something about."""
+    """The rows of a request's items; owners[i] is the item of row i."""
 
     rows: Rows
     owners: Sequence[int]
     rejected: Sequence[Rejected]
-    doubted: Sequence[Rejected] = ()  # items whose rows are taken, but do not do all that was asked for
+    doubted: Sequence[Rejected] = ()  # items whose rows are accepted, but do not do all that was requested
 
 
 def _unwrapped(item: object) -> str:
@@ -71,7 +71,7 @@ def mapped(
 
 
 def _small_enough(packed: bytes) -> bytes:
-    """A row that a batch has room for; one beyond is far from what the cluster takes."""
+    """A row that fits a batch; a larger one is far beyond the limit of the cluster."""
     if len(packed) > BATCH_BYTES_MAX:
         raise RecordInvalid.of(rules.RECORD_SIZE, size=len(packed))
     return packed
@@ -84,7 +84,7 @@ def _one_by_one(
     texts: tuple[str, ...],
     wrapped: Sequence[int],
 ) -> Mapped:
-    """The same where a row has no form on the wire, or is too large: its item has none of its rows taken."""
+    """The same if a row has no form on the wire, or is too large: none of its item's rows is accepted."""
     packed, wrong = list[bytes](), dict[int, Rejected]()
     for row, owner in zip(rows, owners, strict=True):
         try:

@@ -1,4 +1,4 @@
-"""Common part of all dialects: from one thing a client sent to the rows of the cluster."""
+"""Common part of all dialects: from one item of a client to the rows of the cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdp_store.ids import EMAIL, is_identifier_kind
 from cdp_store.limits import MESSAGE_ID_BYTES_MAX, TIME_MAX_MS
 from cdp_store.records import rules
 
-# By operation, what it is done with, by attribute.
+# The operands by operation and attribute.
 Operations = Mapping[str, Mapping[str, Any]]
 # [name or None, user_id, anonymous_id, time ms, message_id, values, others, operations]: the msgpack row of cdp.v1.
 WireRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any], dict[str, str], Operations]
@@ -26,7 +26,7 @@ UsualRow = tuple[str | None, str | None, str | None, int, str, dict[str, Any]]
 _USUAL_FIELDS: Final = 6
 _SHORT_ARRAY, _MIDDLE_ARRAY = 15, 65_535  # rows whose array has a head of one byte, of three
 _SOURCE_CHARACTERS_MAX: Final = 40
-_SUFFIX_BYTES: Final = 8  # room for what tells the rows of one message apart
+_SUFFIX_BYTES: Final = 8  # room for the suffix that distinguishes the rows of one message
 _NO_KIND_CHARACTER: Final = re.compile(r"[^a-z0-9_]+")
 _KIND_CHARACTERS_MAX: Final = 40
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -34,23 +34,23 @@ _NO_FORM: Final = (OverflowError, UnicodeEncodeError, RecursionError)
 # Names of libraries, such as analytics-python, @segment/analytics-node, posthog-ruby; Android's has java in no name.
 _SERVERS: Final = re.compile(r"(^|[^a-z])(python|node|ruby|php|go|java|net|dotnet|rust|elixir|server)($|[^a-z])")
 
-PROFILE_TYPE: Final = "profile_type"  # the attribute that tells groups from people
+PROFILE_TYPE: Final = "profile_type"  # the attribute that distinguishes groups from people
 GROUP: Final = "group"
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Facts of a request beside its records; times in epoch milliseconds."""
+    """Facts of a request apart from its records; times in epoch milliseconds."""
 
     source: str
     received_ms: int
     sent_ms: int | None = None
-    is_attempt: bool = False  # sent_ms was written at this very attempt, by a header; else it may be an earlier one's
-    is_contradicted: bool = False  # a record is younger than the request says that it was sent
-    anonymous_ids: str = ""  # the source's pattern of ids that name nobody who is known
+    is_attempt: bool = False  # a header of this very attempt has sent_ms; otherwise it may be an earlier one's
+    is_contradicted: bool = False  # a record is younger than the stated time of sending
+    anonymous_ids: str = ""  # the source's pattern of ids of unknown people
 
     def message_id(self, given: Any, part: str = "") -> str:
-        """An id that no other source can give: a message is taken once from each. Without one it is made up."""
+        """An id that no other source can give: a message is accepted once from each. Without one it is generated."""
         prefix, room = self.message_id_prefix()
         known = text_id("message id", given) or uuid.uuid4().hex
         if len(known.encode(errors="replace")) > room:
@@ -58,7 +58,7 @@ class Envelope:
         return f"{prefix}{known}{part}"
 
     def message_id_prefix(self) -> tuple[str, int]:
-        """Prefix of the ids of this source, and the bytes of an id that there is room for after it."""
+        """Prefix of the ids of this source, and the bytes of an id that fit after it."""
         source = self.source if len(self.source) <= _SOURCE_CHARACTERS_MAX else _short(self.source)
         return f"{source}:", MESSAGE_ID_BYTES_MAX - _SUFFIX_BYTES - len(source.encode(errors="replace"))
 
@@ -104,7 +104,7 @@ def event_name(value: Any, what: str = "event name") -> str:
 
 
 def identifier_kind(name: Any) -> str | None:
-    """A kind of identifiers from a name that clients chose, None where nothing of it is left."""
+    """A kind of identifiers from a name that clients chose, None if nothing of it is left."""
     if not isinstance(name, str):
         return None
     kind = _NO_KIND_CHARACTER.sub("_", name.lower()).strip("_")[:_KIND_CHARACTERS_MAX]
@@ -132,7 +132,7 @@ def encode_row(row: WireRow | UsualRow) -> bytes:
 
 
 def encode_rows(rows: Sequence[WireRow | UsualRow]) -> bytes | None:
-    """All rows at once; None where one of them has no form on the wire, and `encode_row` says which."""
+    """All rows at once; None if one of them has no form on the wire: then `encode_row` names the fault."""
     try:
         packed = _ENCODER.encode([_needed(row) for row in rows])
     except _NO_FORM:

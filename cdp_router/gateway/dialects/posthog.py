@@ -1,6 +1,6 @@
 """Captures of PostHog's libraries: events, and changes of people and groups among them.
 
-PostHog has one space of ids; `distinct_ids` says which of them are anonymous. Every other id is a user's.
+PostHog has one space of ids; `distinct_ids` decides which of them are anonymous. Every other id is a user's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_STORED: Final = frozenset(
         "$ignore_sent_at",
     }
 )
-# The library whose alias call sends the ids the other way round.
+# The library whose alias call sends the ids in reverse order.
 _NEW_ID_IS_ALIAS: Final = "posthog-python"
 _ALIASES: Final = ("$create_alias", "$merge_dangerously")
 LINK_REFUSED: Final = "LINK_REFUSED"
@@ -46,7 +46,7 @@ _NO_CHANGE: Final[tuple[dict[str, Any], Operations]] = ({}, NO_OPERATIONS)
 
 
 def is_personless(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
-    """True if a capture asks that nothing is said of a person with it."""
+    """True if a capture requests that it is stored for no person."""
     options = capture.get("options")
     given = options.get("process_person_profile") if isinstance(options, dict) else None
     return (properties.get("$process_person_profile") if given is None else given) is False
@@ -62,7 +62,7 @@ def is_kept_nowhere(capture: Any) -> bool:
 
 
 def refused_link(capture: Mapping[str, Any], envelope: Envelope) -> RecordInvalid | None:
-    """Reason why a capture's link leaves out the old id's records: it is read as a user's; None where it does not."""
+    """Reason why a capture's link leaves out the old id's records: it is read as a user's; None if it does not."""
     name, properties = capture.get("event"), map_of("properties", capture.get("properties"))
     if name not in (*_ALIASES, "$identify"):
         return None
@@ -72,21 +72,21 @@ def refused_link(capture: Mapping[str, Any], envelope: Envelope) -> RecordInvali
     old, new = text_id("$anon_distinct_id", properties.get("$anon_distinct_id")), distinct
     if name in _ALIASES:
         new, old = _directed(distinct, text_id("alias", properties.get("alias")), properties, envelope)
-    elif "$is_identified" in properties:  # this library marks what came before as anonymous
+    elif "$is_identified" in properties:  # this library marks earlier ids as anonymous
         return None
     known = properties if old == distinct else {}
     if old is None or old == new or is_anonymous(old, known, envelope.anonymous_ids):
         return None
-    problem = f"{old[:40]!r} is read as a user id, and two user ids never become one: what came under it stays apart"
+    problem = f"{old[:40]!r} is read as a user id, and two user ids never become one: its records stay apart"
     return RecordInvalid(
         LINK_REFUSED,
-        f"{problem}. If such ids name visitors, say so: `cdp keys create` or `rotate` with --anonymous-ids, or"
+        f"{problem}. If such ids name visitors, declare them: `cdp keys create` or `rotate` with --anonymous-ids, or"
         " CDP_ANONYMOUS_IDS",
     )
 
 
 def map_posthog(capture: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    """The rows of one capture, none where it has no id by design; RecordInvalid says what is wrong with it."""
+    """The rows of one capture, none if it has no id by design; RecordInvalid names its fault."""
     properties = map_of("properties", capture.get("properties"))
     name = event_name(capture.get("event"))
     time_ms = _time_ms(capture, properties, envelope)
@@ -113,7 +113,7 @@ def map_posthog(capture: Mapping[str, Any], envelope: Envelope) -> list[WireRow]
         rows.append((name, *person, time_ms, message_id, kept, {}, NO_OPERATIONS))
     if name == "$set" or any(change):
         values, operations = change
-        # An event and the change it brings are two records of one message.
+        # An event and its change of a profile are two records of one message.
         change_id = f"{message_id}/set" if rows else message_id
         rows.append((None, *person, time_ms, change_id, values, email_of(values), operations))
     return rows
@@ -127,7 +127,7 @@ def _first(capture: Mapping[str, Any], properties: Mapping[str, Any], name: str)
 def _directed(
     distinct: str, alias: str | None, properties: Mapping[str, Any], envelope: Envelope
 ) -> tuple[str, str | None]:
-    """(the id that goes on, the one that belongs to it): an alias means the same in either direction."""
+    """(the id that stays, the one that belongs to it): an alias means the same in either direction."""
     if alias is None:
         return distinct, None
     is_unknown = is_anonymous(distinct, properties, envelope.anonymous_ids)
@@ -146,7 +146,7 @@ def _change(capture: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[
         once |= map_of("$set_once", given.get("$set_once"))
         unset = given.get("$unset")
         values |= dict.fromkeys(each for each in unset if isinstance(each, str)) if isinstance(unset, list) else {}
-    # The browser library names what it knows no value of, such as campaigns, with null.
+    # The browser library sends null under names without a known value, such as campaigns.
     known = {name: value for name, value in once.items() if value is not None}
     return values, {"set_once": known} if known else NO_OPERATIONS
 
@@ -159,9 +159,9 @@ def _linked(
     message_id: str,
     envelope: Envelope,
 ) -> list[WireRow]:
-    """The change of a user, and which ids belong to that user from now on."""
+    """The change of a user, and the ids that belong to that user from now on."""
     values, operations = change
-    # An id that looks made up may have been taken for an anonymous one before it was known to be a user's.
+    # An id that looks generated may have been read as an anonymous one before it was known to be a user's.
     given = [] if other is None or other == user else [other]
     links = [*given, user] if looks_made_up(user, envelope.anonymous_ids) else given
     email = email_of(values)
@@ -205,7 +205,7 @@ def _time_ms(capture: Mapping[str, Any], properties: Mapping[str, Any], envelope
 
 
 def said_by_capture(item: Any, envelope: Envelope) -> Said | None:
-    """Times of a capture according to the library; None where it says nothing."""
+    """Times of a capture according to the library; None if it has none."""
     properties = item.get("properties") if isinstance(item, dict) else None
     given = lenient_ms(item.get("timestamp")) if isinstance(item, dict) else None
     if given is None and isinstance(properties, dict):

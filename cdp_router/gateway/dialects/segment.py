@@ -28,17 +28,17 @@ _LETTERS: Final = {"t": "track", "i": "identify", "p": "page", "s": "screen", "g
 
 
 def call_type(name: str) -> str:
-    """The type of the calls a path takes, from its last part."""
+    """The type of the calls of a path, from its last part."""
     return _LETTERS.get(name, name)
 
 
 def map_segment(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
-    """The rows of one call; RecordInvalid says what is wrong with it."""
+    """The rows of one call; RecordInvalid names its fault."""
     return map_call(Call.of(call), envelope)
 
 
 def map_call(call: Call, envelope: Envelope) -> list[WireRow]:
-    """The same for a call whose fields have been told apart."""
+    """The same for a call whose fields have been separated."""
     make = _MAPPERS.get(call.type) if isinstance(call.type, str) else None
     if make is None:
         known = ", ".join(_MAPPERS)
@@ -50,7 +50,7 @@ def call_time_ms(call: Call, envelope: Envelope) -> int:
     """Time of a call, by our clock."""
     given, original = instant_ms(call.timestamp), instant_ms(call.original_timestamp)
     if given is not None and original is not None:
-        return given  # a sender of both means the first, and has it from its caller
+        return given  # a sender of both means the first, and got it from its caller
     instant = original if given is None else given
     if instant is None:
         return envelope.received_ms
@@ -62,13 +62,13 @@ def call_time_ms(call: Call, envelope: Envelope) -> int:
 
 
 def sent_ms(call: Call, envelope: Envelope) -> int | None:
-    """Time of sending according to a call, or else to its request."""
+    """Time of sending according to a call, or otherwise to its request."""
     sent = lenient_ms(call.sent_at)
     return envelope.sent_ms if sent is None else sent
 
 
 def said_by_call(call: Call, envelope: Envelope) -> Said | None:
-    """Times of a call according to its library; None where it says nothing."""
+    """Times of a call according to its library; None if it has none."""
     given, original = lenient_ms(call.timestamp), lenient_ms(call.original_timestamp)
     instant = original if given is None else given
     if instant is None or (given is not None and original is not None):
@@ -77,7 +77,7 @@ def said_by_call(call: Call, envelope: Envelope) -> Said | None:
 
 
 def said_by_segment(item: Any, envelope: Envelope) -> Said | None:
-    """The same of a call as it was read as JSON."""
+    """The same for a call that was read as JSON."""
     return said_by_call(Call.of(item), envelope) if isinstance(item, dict) else None
 
 
@@ -106,7 +106,7 @@ def _track(call: Call, envelope: Envelope) -> list[WireRow]:
 
 
 def _seen(name: str) -> Callable[[Call, Envelope], list[WireRow]]:
-    """Pages and screens are events of one name each; what was seen is among their properties."""
+    """Pages and screens are events of one name each; the page or screen is among their properties."""
 
     def make(call: Call, envelope: Envelope) -> list[WireRow]:
         seen = (("name", call.name), ("category", call.category))
@@ -151,7 +151,7 @@ def _group(call: Call, envelope: Envelope) -> list[WireRow]:
 
 
 def group_row(kind: str, group: str, traits: Mapping[str, Any], member: WireRow) -> WireRow:
-    """The change of a group's own profile, said by the same message as `member`."""
+    """The change of a group's own profile, in the same message as `member`."""
     return (
         None,
         None,
@@ -168,7 +168,7 @@ def _alias(call: Call, envelope: Envelope) -> list[WireRow]:
     user, previous = text_id("userId", call.user_id), text_id("previousId", call.previous_id)
     if user is None:
         raise RecordInvalid("IDENTIFIER_MISSING", "an alias call needs a userId")
-    # Without a previous id, or with itself as such, it says nothing new.
+    # Without a previous id, or with itself as such, it links nothing.
     previous = previous or text_id("anonymousId", call.anonymous_id)
     others = {ANONYMOUS_ID: previous} if previous and previous != user else {}
     message_id = envelope.message_id(call.message_id)

@@ -1,4 +1,4 @@
-"""The fields of Segment's calls, decoded without what is not stored; the usual ones with their types checked."""
+"""The fields of Segment's calls, decoded without those that are not stored; the usual ones with their types checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CallContext(msgspec.Struct, rename="camel", gc=False):
 
 
 class Call(msgspec.Struct, rename="camel", gc=False, kw_only=True):
-    """A call as it was sent: nothing is checked."""
+    """A call as sent: nothing is checked."""
 
     type: Any = None
     event: Any = None
@@ -53,7 +53,7 @@ _KEYS: Final = tuple(zip(Call.__struct_fields__, Call.__struct_encode_fields__, 
 
 
 class UsualCall(Call, rename="camel", gc=False, kw_only=True):
-    """A call whose fields have the types that the libraries give them."""
+    """A call whose fields have the types that the libraries send."""
 
     message_id: Annotated[str, msgspec.Meta(min_length=1)]
     type: str
@@ -86,7 +86,7 @@ _DECODER: Final = msgspec.json.Decoder(UsualBatch)
 
 
 def usual_batch(body: bytes) -> UsualBatch | None:
-    """The batch of a body; None where something in it is unusual, and the road of all other bodies says what."""
+    """The batch of a body; None if anything in it is unusual: the path of all other bodies then names the fault."""
     try:
         batch = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

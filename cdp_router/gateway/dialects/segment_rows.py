@@ -1,4 +1,4 @@
-"""The rows of Segment's usual calls: those of events, which are nearly all of what is sent, without a detour."""
+"""The rows of Segment's usual calls: events, nearly all of the traffic, on a short path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOTHING: Final[dict[str, Any]] = {}
 
 
 def usual_rows(envelope: Envelope) -> Callable[[UsualCall], Sequence[MappedRow]]:
-    """Function that gives the rows of a call that came in this envelope."""
+    """Function that returns the rows of a call with this envelope."""
     prefix, room = envelope.message_id_prefix()
 
     def rows_of(call: UsualCall) -> Sequence[MappedRow]:

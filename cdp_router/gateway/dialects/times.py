@@ -1,4 +1,4 @@
-"""Times of events: instants as clients write them, corrected where the client's clock is wrong."""
+"""Times of events: instants as clients write them, corrected if the client's clock is wrong."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Final
 from cdp_router.errors import RecordInvalid
 from cdp_router.records.instants import NoInstant, instant_of
 
-# Below, a difference is the way of the request or a retry of the same bytes, and no wrong clock.
+# Below, a difference is the transit of the request or a retry of the same bytes, and no wrong clock.
 SKEW_MS_MIN: Final = 60_000
-# A request that was sent longer ago, as it says, was stored and is played back; no clock is so slow.
+# A request with an older time of sending was stored and is played back; no clock is so slow.
 STORED_MS_MIN: Final = 31 * 86_400_000
 _FIRST_SENT_MS: Final = 1_388_534_400_000  # 2014: no library wrote times of sending before; the clock was reset
 _PRECISION_MS: Final = 1000  # of times of sending: some are written in whole seconds
@@ -26,7 +26,7 @@ class Said:
 
 
 def instant_ms(value: Any, unit: str | None = None) -> int | None:
-    """Epoch milliseconds of an ISO time or a count; None where nothing is given."""
+    """Epoch milliseconds of an ISO time or a count; None if nothing is given."""
     if value is None or value == "":
         return None
     try:
@@ -36,7 +36,7 @@ def instant_ms(value: Any, unit: str | None = None) -> int | None:
 
 
 def lenient_ms(value: Any) -> int | None:
-    """The same for what only helps to correct clocks: None where it is no time."""
+    """The same for times that only help to correct clocks: None if it is no time."""
     try:
         return instant_ms(value)
     except RecordInvalid:
@@ -44,7 +44,7 @@ def lenient_ms(value: Any) -> int | None:
 
 
 def is_contradicted(records: Iterable[Said], received_ms: int) -> bool:
-    """True if a record is younger than its sending, so that the request cannot have been sent when it says."""
+    """True if a record is younger than its sending, so that the stated time of sending must be wrong."""
     return any(
         is_skewed(each.sent_ms, received_ms) and each.original_ms > each.sent_ms + _PRECISION_MS
         for each in records
@@ -61,7 +61,7 @@ def corrected_ms(said: Said, received_ms: int, *, is_server: bool, is_attempt: b
     """Time of an event by our clock: the client's clock is wrong by as much as its time of sending.
 
     A time of sending in the past may also be that of an earlier attempt, unless it is known to be of this one
-    (`is_attempt`). It is no measure of the clock of a server, nor where it is so old that the request was stored.
+    (`is_attempt`). It does not measure the clock of a server, nor any if it is so old that the request was stored.
     """
     original, sent = said.original_ms, said.sent_ms
     if sent is None or not is_skewed(sent, received_ms) or original > sent + _PRECISION_MS:

@@ -1,6 +1,6 @@
-"""Paths of other vendors' libraries, which nothing is served at: told to the sender, the log and the metrics.
+"""Paths of other vendors' libraries that are not served: reported to the sender, the log and the metrics.
 
-Libraries mostly drop what is answered with 404, so that somebody has to notice.
+Libraries mostly drop requests answered with 404, so that somebody has to notice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SERVED: Final = (
     "served are Segment and RudderStack (/v1/batch, /v1/track, ...), PostHog (/batch, /e, /i/v0/e, ...), CleverTap "
     "(/1/upload) and questions (/openapi.json lists them)"
 )
-# The first that fits counts. Paths that several vendors have are told as those of the best known.
+# The first match counts. Paths that several vendors share are reported as those of the best known.
 _VENDORS: Final = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -63,12 +63,12 @@ class Unserved:
         self._metrics, self._notices = metrics or GatewayMetrics(), Notices()
 
     def note(self, method: str, path: str) -> str:
-        """Count a call, log it where its vendor was not in the log for a minute; what to tell the sender."""
+        """Counts a call, and logs it at most once a minute per vendor; returns the message for the sender."""
         vendor = vendor_of(path)
         self._metrics.unserved(vendor)
         shown, whose = path[:_PATH_CHARACTERS], "" if vendor == UNKNOWN else f" ({vendor}?)"
         if (vendor != UNKNOWN or method == "POST") and self._notices.is_due(vendor, time.monotonic_ns() // 1_000_000):
-            # No more of the path: some vendors write ids of people behind it.
+            # No more of the path: some vendors write ids of people after it.
             start, _, rest = path.removeprefix("/")[:_PATH_CHARACTERS].partition("/")
             _LOG.warning("nothing is served at %s %r%s; %s", method, f"/{start}{'/...' if rest else ''}", whose, SERVED)
         return f"nothing is served at {shown}{whose}; {SERVED}"

@@ -1,6 +1,6 @@
-"""Envelope of an item: kept with its records as a JSON text, for callers that ask how they came in.
+"""Envelope of an item: kept with its records as a JSON text, for callers that ask for their origin.
 
-What is in it names nobody: identifiers have their own place, from where an erasure removes them.
+It names no person: identifiers have their own place, from which an erasure removes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cdp_store.values import to_datetime
 
 Wrap = Callable[[Any, Envelope], str]
 _REMEMBERED: Final = 1024  # the items of a request mostly share theirs
-_TEXT_MAX: Final = 100  # characters of what a client says
+_TEXT_MAX: Final = 100  # characters of a client's text
 
 
 def wrap_call(call: Call, envelope: Envelope) -> str:
@@ -35,7 +35,7 @@ def wrap_call(call: Call, envelope: Envelope) -> str:
 
 
 def usual_wrap(envelope: Envelope) -> Callable[[UsualCall], str]:
-    """The same for the calls of a request, which mostly say the same of themselves."""
+    """The same for the calls of a request, which mostly describe themselves alike."""
     known = dict[tuple[Any, ...], str]()
 
     def wrap(call: UsualCall) -> str:
@@ -52,7 +52,7 @@ def usual_wrap(envelope: Envelope) -> Callable[[UsualCall], str]:
 
 
 def wrap_segment(item: Any, envelope: Envelope) -> str:
-    """The same of a call as it was read as JSON."""
+    """The same for a call that was read as JSON."""
     return wrap_call(Call.of(item), envelope)
 
 
@@ -73,7 +73,7 @@ def _field(value: Any, name: str) -> Any:
 
 
 def _wrapped(envelope: Envelope, type_: Any, name: Any, version: Any, sent_ms: int | None, original: Any) -> str:
-    # Where the clock is right, the time that the client gave is the record's own.
+    # If the clock is right, the client's time is the record's own.
     told = original[:_TEXT_MAX] if is_skewed(sent_ms, envelope.received_ms) and isinstance(original, str) else None
     texts = (each[:_TEXT_MAX] if isinstance(each, str) else None for each in (type_, name, version))
     return _text(envelope.source, *texts, sent_ms, told)

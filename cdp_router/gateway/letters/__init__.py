@@ -1,1 +1,1 @@
-"""Dead letters: records that could not be taken, their files, bounds and redrive."""
+"""Dead letters: rejected records, their files, bounds and redrive."""

@@ -1,9 +1,9 @@
-"""Records that could not be taken, kept with the reason until somebody looks: one directory per source.
+"""Rejected records, kept with the reason until an operator handles them: one directory per source.
 
-`current.ndjson` takes new ones. To send them again it is first renamed; what is refused once more replaces that file in
-one step. So a crash at any point leaves every letter in one of the files, and sending one twice changes nothing, since
-each has its message id. A line that cannot be read is never dropped: it goes to `unreadable.lines` before its file is
-replaced.
+`current.ndjson` receives new ones. To send them again it is first renamed; letters that are refused once more replace
+that file in one step. So a crash at any point leaves every letter in one of the files, and sending one twice changes
+nothing, because each has its message id. A line that cannot be read is never dropped: it goes to `unreadable.lines`
+before its file is replaced.
 """
 
 from __future__ import annotations
@@ -45,36 +45,36 @@ _APPENDING: Final = os.O_RDWR | os.O_APPEND
 
 
 class Remembering(Protocol):
-    """A data directory that misses what it was told of."""
+    """A data directory that keeps a list of files that must exist."""
 
     def remember(self, *names: str) -> None:
-        """List files that must be there from now on."""
+        """Lists files that must exist from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """The letters of all sources below one directory; `room` bounds what they may take there."""
+    """The letters of all sources below one directory; `room` bounds their size."""
 
     path: Path
     root: Remembering | None = None
     room: LetterRoom | None = None
 
     def hold(self, source: str, size: int) -> None:
-        """Hold room for bytes of a source's letters until `release`; LettersFull where there is none."""
+        """Holds room for bytes of a source's letters until `release`; LettersFull if there is none."""
         if self.room is not None:
             self.room.hold(self.path / directory_name(source), size)
 
     def release(self, source: str, size: int) -> None:
-        """Let go of room that was held."""
+        """Releases room that was held."""
         if self.room is not None:
             self.room.release(self.path / directory_name(source), size)
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep letters of one source durably; OSError where that fails, LettersFull where they are too many."""
+        """Keeps letters of one source durably; OSError if that fails, LettersFull if they are too many."""
         self.append(letters[0].source, b"".join(map(encode_letter, letters)))
 
     def append(self, source: str, lines: bytes, held: int = 0) -> None:
-        """Keep encoded letters of one source likewise; for so many bytes of them room is held."""
+        """Keeps encoded letters of one source likewise; room is held for `held` bytes of them."""
         directory = self.path / directory_name(source)
         if self.room is not None:
             self.room.take(directory, len(lines), held)
@@ -95,7 +95,7 @@ class DeadLetters:
         return sorted(each for each in self.path.iterdir() if each.is_dir() and any(each.glob("*.ndjson")))
 
     def problems(self) -> list[str]:
-        """Problems in words: what is missing, and what cannot be read; an empty list where all is there."""
+        """Problems in words: missing files and unreadable lines; an empty list if there are none."""
         found = [f"{path} is missing, with the records in it" for path in missing(self.path, "")]
         for directory in sorted(each for each in self.path.glob("*") if each.is_dir()):
             found += lost(directory)
@@ -108,13 +108,13 @@ class DeadLetters:
         return found
 
     def list_sources(self) -> None:
-        """Miss from now on the directories of sources that there are; OSError where that cannot be noted."""
+        """Lists the present directories of sources as required; OSError if the list cannot be written."""
         names = [each.name for each in self.path.glob("*") if each.is_dir()]
         if names:
             record(self.path, "", OsFiles(), names)
 
     def expect_what_is_there(self) -> list[str]:
-        """Miss directories of sources that are gone no longer; what they were called."""
+        """Removes missing directories of sources from the list; returns their names."""
         gone = [path.name for path in missing(self.path, "")]
         if gone:
             record(self.path, "", OsFiles(), remove=gone)
@@ -126,12 +126,12 @@ class DeadLetters:
             yield from read_letters(path)
 
     def forget(self, identifiers: Collection[str]) -> int:
-        """Remove the letters that name a person by any of these identifiers; how many there were."""
+        """Removes the letters that name a person by any of these identifiers; returns their number."""
         forgotten = 0
         for directory in self.sources():
-            with folder_locked(directory):  # new letters come in meanwhile
+            with folder_locked(directory):  # new letters arrive meanwhile
                 for path in files_of(directory):
-                    _mend(path)  # what is left of a line may name the person too
+                    _mend(path)  # the remains of a line may name the person too
                 if any(_is_about(*line, identifiers) for path in files_of(directory) for line in read_lines(path)):
                     for path in self.set_aside(directory):
                         forgotten += _forget_lines(path, identifiers)
@@ -140,17 +140,17 @@ class DeadLetters:
         return forgotten
 
     def set_aside(self, directory: Path) -> list[Path]:
-        """Files of a source that get no more letters, oldest first, with the current one among them."""
+        """Files of a source that get no more letters, oldest first, including the current one."""
         if (directory / CURRENT).exists():
             aside = directory / f"{time.time_ns():020d}.ndjson"
-            with file_locked(directory / CURRENT, _APPENDING) as descriptor:  # whoever was writing has finished
+            with file_locked(directory / CURRENT, _APPENDING) as descriptor:  # any writer has finished
                 _lines_of(descriptor, acknowledged(directory))
                 (directory / CURRENT).rename(aside)
                 _sync_directory(directory)
                 list_sizes(directory, {**listed(directory), aside.name: aside.stat().st_size})
                 acknowledge(directory, 0)
         elif acknowledged(directory):
-            acknowledge(directory, 0)  # who asked was told that it is missing
+            acknowledge(directory, 0)  # the caller was informed that it is missing
         found = [path for path in files_of(directory) if path.name != CURRENT]
         list_sizes(directory, {path.name: path.stat().st_size for path in found})
         return found
@@ -159,8 +159,8 @@ class DeadLetters:
 def _names(record: Any, identifiers: Collection[str]) -> bool:
     """True if a record names a person by one of the identifiers.
 
-    Long ones count wherever they stand, also in a text that was no record; short ones, such as 7, would be found in
-    anybody's properties, and count where identifiers stand.
+    Long ones count anywhere, also in a text that was no record; short ones, such as 7, would be found in anybody's
+    properties, and count only in places of identifiers.
     """
     long = {each for each in identifiers if len(each) >= _TELLING_CHARACTERS}
     if isinstance(record, str):
@@ -182,9 +182,9 @@ def _ends_like_identifier(key: object) -> bool:
 
 
 def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> int:
-    """Leave only these letters in a file that was set aside; without any it is removed.
+    """Keeps only these letters in a file that was set aside; without any the file is removed.
 
-    Lines that cannot be read are kept beside it first; how many there were.
+    Lines that cannot be read are first copied to a separate file; returns their number.
     """
     unreadable = [line for line, letter in read_lines(path) if letter is None]
     if unreadable:
@@ -202,7 +202,7 @@ def replace_letters(path: Path, letters: Iterable[DeadLetter]) -> int:
 
 
 def _keep_unreadable(aside: Path, lines: Sequence[bytes]) -> None:
-    """Append lines durably, but for those that are there: a redrive that was killed may be repeated."""
+    """Appends lines durably, except those already there: an interrupted redrive may be repeated."""
     known = set(aside.read_bytes().splitlines(keepends=True)) if aside.exists() else set()
     added = [line for line in lines if line not in known]
     if added:
@@ -210,7 +210,7 @@ def _keep_unreadable(aside: Path, lines: Sequence[bytes]) -> None:
 
 
 def _forget_lines(path: Path, identifiers: Collection[str]) -> int:
-    """Leave only the lines of a file that was set aside that name nobody of these; how many went."""
+    """Keeps only the lines of a file that was set aside that name none of these; returns the number removed."""
     lines = list(read_lines(path))
     kept = [(line, letter) for line, letter in lines if not _is_about(line, letter, identifiers)]
     unreadable = [line for line, letter in kept if letter is None]
@@ -237,17 +237,17 @@ def _forget_unreadable(aside: Path, identifiers: Collection[str]) -> int:
 
 
 def _is_about(line: bytes, letter: DeadLetter | None, identifiers: Collection[str]) -> bool:
-    """True if a line names a person; one that cannot be read is a text."""
+    """True if a line names a person; an unreadable one is searched as a text."""
     return _names(line.decode(errors="replace") if letter is None else letter.record, identifiers)
 
 
 def files_of(directory: Path) -> list[Path]:
-    """The files of a source, oldest first: names are times, and the current one sorts behind them."""
+    """The files of a source, oldest first: names are times, and the current one sorts after them."""
     return sorted(directory.glob("*.ndjson"))
 
 
 def read_letters(path: Path) -> Iterator[DeadLetter]:
-    """The letters of a file that can be read; `DeadLetters.problems` tells of other lines."""
+    """The readable letters of a file; `DeadLetters.problems` reports other lines."""
     return (letter for _, letter in read_lines(path) if letter is not None)
 
 
@@ -260,7 +260,7 @@ def directory_name(source: str) -> str:
 
 
 def _append(path: Path, lines: bytes) -> bool:
-    """Add whole lines; False where the file was renamed before they could be."""
+    """Appends whole lines; False if the file was renamed first."""
     with file_locked(path, _APPENDING | os.O_CREAT) as descriptor:
         if not _is_at(path, descriptor):
             return False
@@ -278,7 +278,7 @@ def _append(path: Path, lines: bytes) -> bool:
 
 
 def _mend(path: Path) -> None:
-    """Cut off what a crash left of a line; waits for whoever is writing."""
+    """Cuts off the remains of a line after a crash; waits for any writer."""
     wanted = acknowledged(path.parent) if path.name == CURRENT else listed(path.parent).get(path.name, 0)
     with file_locked(path, _APPENDING) as descriptor:
         log = _lines_of(descriptor, wanted)

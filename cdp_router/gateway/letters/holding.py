@@ -9,9 +9,9 @@ from cdp_router.gateway.letters.dead_letters import DeadLetters
 
 
 async def hold(letters: DeadLetters, source: str, size: int) -> None:
-    """Hold room for bytes of a source's letters, in a thread, until `letters.release`; LettersFull where there is none.
+    """Holds room for bytes of a source's letters, in a thread, until `letters.release`; LettersFull if there is none.
 
-    A caller that is cancelled while the thread looks for room holds none: it is let go of as soon as it is found.
+    A caller that is cancelled while the thread searches holds no room: it is released as soon as it is found.
     """
     holding = awaited(asyncio.to_thread(letters.hold, source, size))
 

@@ -1,8 +1,8 @@
-"""The line of a dead letter: a JSON object whose last field is a checksum of all that stands before it.
+"""The line of a dead letter: a JSON object whose last field is a checksum of everything before it.
 
     {"source":"web","dialect":"segment",...,"record":{...},"crc32c":"8f3a01bc"}
 
-Lines of before there were checksums are read too.
+Lines from before there were checksums are read too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REST: Final = re.compile(rb'([0-9a-f]{8})"}\n?')
 
 
 class DeadLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line: what was sent, when and how, and why it was not taken."""
+    """One line: the record, the time and way of its receipt, and the reason for its rejection."""
 
     source: str
     dialect: str
@@ -45,7 +45,7 @@ def encode_letter(letter: DeadLetter) -> bytes:
 
 
 def decode_letter(line: bytes) -> DeadLetter:
-    """The letter of a line; ValueError where it is none, or not the one that was written."""
+    """The letter of a line; ValueError if it is none, or was changed."""
     body, mark, rest = line.rpartition(_MARK)
     checksum = _REST.fullmatch(rest) if mark else None
     if checksum is not None:
@@ -61,7 +61,7 @@ def decode_letter(line: bytes) -> DeadLetter:
 
 
 def _decoded_otherwise(line: bytes) -> DeadLetter:
-    """Python's own reader takes escapes that stand for no character."""
+    """Decodes with Python's own reader, which accepts escapes that represent no character."""
     try:
         return msgspec.convert(json.loads(line), DeadLetter)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -69,7 +69,7 @@ def _decoded_otherwise(line: bytes) -> DeadLetter:
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, DeadLetter | None]]:
-    """Whole lines of a file, with their letters where they can be read. What follows the last end of line is none."""
+    """Whole lines of a file, with their letters if they can be read. Bytes after the last end of line are no line."""
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):

@@ -1,6 +1,6 @@
-"""Room for dead letters on a disk that logs may share: of one source, of all, and what must stay free.
+"""Room for dead letters on a disk that logs may share: limits of one source, of all, and of the space left free.
 
-Letters of one source also have a rate, since writing them is work beside that on records that are right.
+Letters of one source also have a rate, because writing them competes with the work on valid records.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from cdp_store.limits import MIB
 OF_SOURCE: Final = "CDP_DEAD_LETTERS_SOURCE_MIB"
 OF_ALL: Final = "CDP_DEAD_LETTERS_MIB"
 FREE: Final = "CDP_DEAD_LETTERS_FREE_MIB"
-_BLOCK_BYTES: Final = 4096  # the least a file takes
+_BLOCK_BYTES: Final = 4096  # the least that a file occupies
 _SECONDS_AT_ONCE: Final = 8
 _SOURCES_MAX: Final = 1000  # whose rates are known: any text is a source's name while there are no keys
-_LOOK_SECONDS: Final = 1.0  # between looks at the whole directory; what this process adds meanwhile is counted
+_LOOK_SECONDS: Final = 1.0  # between scans of the whole directory; this process adds its own bytes meanwhile
 
 
 class LettersFull(OSError):
-    """Dead letters may not take more room; nothing was written."""
+    """The dead letters would exceed their room; nothing was written."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(errno.ENOSPC, problem)
@@ -47,7 +47,7 @@ class RoomLimits:
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> RoomLimits:
-        """The limits, those that the environment gives in MiB instead of the usual ones; ValueError for no number."""
+        """The limits, with those in MiB from the environment instead of the usual ones; ValueError for no number."""
         usual = RoomLimits()
         return RoomLimits(
             _mib(environment, OF_SOURCE, usual.of_source),
@@ -73,9 +73,9 @@ class LetterRoom:
         self._rates, self._lock = OrderedDict[str, TokenBucket](), threading.Lock()
 
     def hold(self, directory: Path, size: int) -> None:
-        """Hold room for so many bytes of a source until `release`; asked before a delivery.
+        """Holds room for so many bytes of a source until `release`; called before a delivery.
 
-        LettersFull where they find none, or letters of the source came too fast.
+        LettersFull if there is none, or letters of the source came too fast.
         """
         if self._rate(directory.name).wait_seconds():
             problem = f"dead letters of this source come faster than {self._limits.per_second} bytes a second"
@@ -85,16 +85,16 @@ class LetterRoom:
             self._held[directory.name] += size
 
     def release(self, directory: Path, size: int) -> None:
-        """Let go of room that was held."""
+        """Releases room that was held."""
         with self._lock:
             self._held[directory.name] -= size
             if not self._held[directory.name]:
                 del self._held[directory.name]
 
     def take(self, directory: Path, size: int, held: int) -> None:
-        """Count bytes that are about to be written; LettersFull where those beyond what is held for them find no room.
+        """Counts bytes before they are written; LettersFull if those beyond the room held for them find none.
 
-        The rate refuses nothing here: other records of the request may have been taken by now.
+        The rate refuses nothing here: other records of the request may have been accepted by now.
         """
         if size > held:
             with self._lock:
@@ -103,7 +103,7 @@ class LetterRoom:
         self._rate(directory.name).take(size)
 
     def _check(self, directory: Path, size: int, own: int) -> None:
-        """LettersFull where so many bytes are too many, beside what others hold; `own` of what is held is for them."""
+        """Raises LettersFull if so many bytes exceed the room left by others; `own` of the held bytes is for them."""
         of_source, of_all = self._held[directory.name] - own, sum(self._held.values()) - own
         if (taken := _taken(directory)) + of_source + size > self._limits.of_source:
             raise LettersFull(f"the dead letters of this source take {taken} of {self._limits.of_source} bytes")
@@ -111,7 +111,7 @@ class LetterRoom:
             raise LettersFull(f"dead letters take {taken} of {self._limits.of_all} bytes")
         place = self._path if self._path.exists() else self._path.parent
         if (free := self._free_bytes(place)) - of_all - size < self._limits.free:
-            raise LettersFull(f"the disk has {free} bytes left, of which {self._limits.free} are not for dead letters")
+            raise LettersFull(f"the disk has {free} bytes left, and dead letters must leave {self._limits.free} free")
 
     def _rate(self, source: str) -> TokenBucket:
         with self._lock:
@@ -145,7 +145,7 @@ def _taken(directory: Path) -> int:
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return max(_BLOCK_BYTES, entry.stat().st_size)
-    except FileNotFoundError:  # just set aside, or redriven
+    except FileNotFoundError:  # set aside or redriven a moment ago
         return 0
 
 

@@ -1,8 +1,8 @@
-"""Sizes of the dead letters of a source: bytes that each file must have, and which, so that lost ones are noticed.
+"""Sizes of the dead letters of a source: the bytes that each file must have, and their checksum, to notice losses.
 
-`head` says it of the current file; it is written in place after every letter was synced. `index.json` says it of the
-files that were set aside. Both have a checksum of the bytes, so that an earlier version of a file is told from it. What
-is not listed is from a crash between two steps, and counts as it is.
+`head` records them for the current file; it is written in place after every letter was synced. `index.json` records
+them for the files that were set aside. Both have a checksum of the bytes, to recognise an earlier version of a file. A
+file that is not listed is from a crash between two steps, and counts as it is.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Bytes of the current file whose letters were answered for, and their checksum; "" where it is not known."""
+    """Bytes of the current file whose letters were acknowledged, and their checksum; "" if it is unknown."""
 
     size: int = 0
     checksum: str = ""
 
 
 def acknowledge(directory: Path, size: int, lines: bytes = b"") -> None:
-    """Note that the current file has so many bytes whose letters were answered for; `lines` are the last of them."""
+    """Records how many bytes of the current file were acknowledged; `lines` are the last of them."""
     before, start = read_head(directory), size - len(lines)
     known = before.checksum if before.size == start else ""
     checksum = _extended(known, lines) if known or not start else _checksum(directory / CURRENT, size)
@@ -57,7 +57,7 @@ def acknowledge(directory: Path, size: int, lines: bytes = b"") -> None:
 
 
 def read_head(directory: Path) -> Head:
-    """Bytes of the current file that were answered for; nothing where that is not known."""
+    """Bytes of the current file that were acknowledged; nothing if they are unknown."""
     path = directory / _HEAD
     found = _LINE.fullmatch(path.read_bytes()) if path.exists() else None
     if not found or google_crc32c.value(found[1]) != int(found[4], 16):
@@ -66,17 +66,17 @@ def read_head(directory: Path) -> Head:
 
 
 def acknowledged(directory: Path) -> int:
-    """Bytes that the current file must have, 0 where that is not known."""
+    """Bytes that the current file must have, 0 if they are unknown."""
     return read_head(directory).size
 
 
 def listed(directory: Path) -> Mapping[str, int]:
-    """Bytes of the files that were set aside, by name; none where the list cannot be read."""
+    """Bytes of the files that were set aside, by name; none if the list cannot be read."""
     return _index(directory).bytes
 
 
 def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
-    """Replace the list, durably; nothing is written where it says this already.
+    """Replaces the list, durably; writes nothing if it is the same.
 
     On a full disk there is no list until the next change: erasures must not fail for it.
     """
@@ -95,7 +95,7 @@ def list_sizes(directory: Path, sizes: Mapping[str, int]) -> None:
 
 
 def lost(directory: Path) -> list[str]:
-    """Problems of a source's letters in words: missing or changed; for callers that alone handle its files."""
+    """Problems of a source's letters in words: missing or changed files; for the only user of its files."""
     index, found = _index(directory), list[str]()
     for name, size in index.bytes.items():
         path, checksum = directory / name, index.checksums.get(name, "")
@@ -108,14 +108,14 @@ def _change_of_current(directory: Path) -> list[str]:
     head, path = read_head(directory), directory / CURRENT
     if not head.checksum or not head.size or _checksum(path, head.size) == head.checksum:
         return []
-    # A crash may have come between the file's new name and the note that the current one begins anew.
+    # A crash may have come between the file's new name and the record that the current one is empty.
     is_renamed = any(_checksum(other, head.size) == head.checksum for other in directory.glob("*.ndjson"))
     return [] if is_renamed or read_head(directory) != head else [_changed(path)]
 
 
 def _changed(path: Path) -> str:
     return (
-        f"{path} was changed: its records are not those that were kept; restore its newest version, or redrive the "
+        f"{path} was changed: its records differ from those that were kept; restore its newest version, or redrive the "
         "records that it has now"
     )
 
@@ -135,7 +135,7 @@ def _checksum(path: Path, size: int) -> str:
         with path.open("rb") as file:
             while size and (piece := file.read(min(size, _PIECE_BYTES))):
                 found, size = google_crc32c.extend(found, piece), size - len(piece)
-    except FileNotFoundError:  # a redrive has just finished with it
+    except FileNotFoundError:  # a redrive has just removed it
         return ""
     return f"{found:08x}"
 
@@ -145,19 +145,19 @@ def _extended(checksum: str, lines: bytes) -> str:
 
 
 def lost_of_current(directory: Path) -> list[str]:
-    """Problems of the file that gets new letters, in words; for callers that hold its lock. Others may go."""
+    """Problems of the current file, in words; for callers that hold its lock. Other files may be removed meanwhile."""
     wanted = acknowledged(directory)
     found = _shortage(directory / CURRENT, wanted)
     known = {CURRENT, *listed(directory)} if found else set()
     renamed = (_size(path) for path in directory.glob("*.ndjson") if path.name not in known)
-    # A crash may have come between the file's new name and the note that the current one begins anew.
+    # A crash may have come between the file's new name and the record that the current one is empty.
     return [] if found and any(size >= wanted for size in renamed) else found
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # a redrive has just finished with it
+    except FileNotFoundError:  # a redrive has just removed it
         return -1
 
 

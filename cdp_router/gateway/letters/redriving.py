@@ -1,4 +1,4 @@
-"""Dead letters sent once more, after what was wrong has been put right."""
+"""Dead letters sent once more, after the cause was removed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Ingesting(Protocol):
     """Receiver of batches, such as a Client."""
 
     def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
-        """Make a batch durable."""
+        """Makes a batch durable."""
 
 
 def redrive(
     letters: Sequence[DeadLetter], client: Ingesting, code: str | None, anonymous_ids: Mapping[str, str] = NO_PATTERNS
 ) -> list[DeadLetter]:
-    """Send letters, of one code if it is given; those that are left, each with why it was not taken this time.
+    """Sends letters, of one code if it is given; returns those that are left, each with its new reason.
 
-    `anonymous_ids` are patterns by source, that of sources without one of their own under "". A file's letters stay
-    where they are until all have been sent: a message id keeps each from being taken twice.
+    `anonymous_ids` are patterns by source, that of sources without one of their own under "". A file's letters stay in
+    it until all have been sent: a message id keeps each from being accepted twice.
     """
     left, parts, owners, size = dict[int, DeadLetter](), list[Rows](), list[int](), 0
     for index, letter in enumerate(letters):
@@ -64,7 +64,7 @@ def _rows(letter: DeadLetter, anonymous_ids: str) -> Rows:
     envelope = Envelope(letter.source, letter.received_ms, letter.sent_ms, anonymous_ids=anonymous_ids)
     packed = [encode_row(row) for row in map_item(dialect, letter.record, envelope)]
     if dialect.doubt is not None and (doubt := dialect.doubt(letter.record, envelope)) is not None:
-        raise doubt  # its rows were taken at first
+        raise doubt  # its rows were accepted at first
     return Rows.of(packed, (dialect.wrap(letter.record, envelope),), [1] * len(packed))
 
 

@@ -5,7 +5,7 @@
 | a method of the roles admin and erase that changes something | BEGUN, and its outcome: both synced before the answer |
 | any other method of the roles admin, erase, query and profile-read | its outcome |
 | a call refused for its key or role | the reason; above a rate they are only counted |
-| a batch that is taken | none: the log has it |
+| an accepted batch | none: the log has it |
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cdp_store.ids import encode_identifier
 from cdp_store.outside.seams import Clock, Files, OsFiles
 from cdp_store.values import to_datetime
 
-_REFUSED_PER_SECOND: Final = 10.0  # strangers must not fill the disk
+_REFUSED_PER_SECOND: Final = 10.0  # unknown callers must not fill the disk
 _REFUSED_BURST: Final = 1000.0
 _HASH_BYTES: Final = 16
 _NAMING: Final = ("user_id", "anonymous_id", "other", "identifier", "profile", "name", "names")
@@ -40,18 +40,18 @@ _CHANGING_ROLES: Final = (Role.ADMIN, Role.ERASE)
 
 
 def changes_something(path: str) -> bool:
-    """True if a method of the contract changes anything, as the contract says."""
+    """True if a method changes anything, as the contract states."""
     method = Default().FindMethodByName(path.strip("/").replace("/", "."))
     return bool(method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
 
 
 def identifier_hash(secret: bytes, kind: str, value: str) -> str:
-    """Hash that stands for an identifier: without the secret nobody can try out whose it is."""
+    """Hash that represents an identifier: without the secret nobody can test guesses of its owner."""
     return hashlib.blake2b(encode_identifier(kind, value), digest_size=_HASH_BYTES, key=secret).hexdigest()
 
 
 class Audit:
-    """The record of a router's calls; its folder is taken with the first line."""
+    """The record of a router's calls; it claims its folder with the first line."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Audit:
         began: Callable[[Sequence[Path]], None] | None = None,
     ) -> None:
         self._root, self._secret, self._people_secret, self._clock = root, chain_secret, people_secret, clock
-        self._outside, self._began = files or OsFiles(), began  # hears of what must be there from then on
+        self._outside, self._began = files or OsFiles(), began  # called with the files that must exist from then on
         self._files: AuditFiles | None = None
         self._lock: Lock | None = None
         self._changes = {path for path, role in NEEDED.items() if role in _CHANGING_ROLES and changes_something(path)}
@@ -71,12 +71,12 @@ class Audit:
         self._unlisted = 0
 
     async def begun(self, call: Call) -> None:
-        """Keep that a change begins, before it does."""
+        """Records that a change begins, before it does."""
         if call.principal.key and call.path in self._changes:
             await self._keep(call, "BEGUN", self._people(call.request), durable=True)
 
     async def ended(self, call: Call) -> None:
-        """Keep how a call has ended."""
+        """Records the outcome of a call."""
         if call.reason in REFUSALS:
             await self._keep_refusal(call)
             return
@@ -87,7 +87,7 @@ class Audit:
         await self._keep(call, call.reason, facts, durable=call.path in self._changes)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Closes the files."""
         if self._files is not None:
             self._files.close()
         if self._lock is not None:
@@ -123,7 +123,7 @@ class Audit:
 
 
 def _identifiers(request: Message) -> list[tuple[str, str]]:
-    """(kind, value) of what a request names people by, in the fields that do so throughout the contract."""
+    """(kind, value) of the identifiers in a request, in the fields that hold them throughout the contract."""
     found = list[tuple[str, str]]()
     for field, value in request.ListFields():
         if field.name not in _NAMING:

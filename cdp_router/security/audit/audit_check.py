@@ -1,4 +1,4 @@
-"""Verifies that an audit is what was written: no line changed, removed, inserted or moved."""
+"""Verifies that an audit is unchanged: no line changed, removed, inserted or moved."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from cdp_router.security.audit.audit_lines import NO_HASH, Line, from_line, is_u
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Findings in a folder: how many entries, the numbers of the first and the last, the hash of the last, and
-    what is wrong.
-    """
+    """Findings in a folder: number of entries, numbers of the first and the last, hash of the last, and problems."""
 
     folder: Path
     entries: int
@@ -26,7 +24,7 @@ class Checked:
 
 
 def read_lines(folder: Path) -> Iterator[tuple[str, bytes, Line | None]]:
-    """Every line of a folder: where it stands, as it is, and what it says, if that can be read."""
+    """Every line of a folder: its place, its bytes, and its entry, if it can be read."""
     for path in files_of(folder):
         with path.open("rb") as file:
             for place, line in enumerate(file, 1):
@@ -34,8 +32,8 @@ def read_lines(folder: Path) -> Iterator[tuple[str, bytes, Line | None]]:
 
 
 def check(folder: Path, secret: bytes, expected: Mapping[int, str] | None = None) -> Checked:
-    """Read all lines of a folder and compare them with their hashes, with each other, and with hashes by number that
-    an earlier check has found.
+    """Reads all lines of a folder and compares them with their hashes, with each other, and with hashes by number from
+    an earlier check.
     """
     chain = _Chain(folder, secret, expected or {})
     for where, raw, line in read_lines(folder):
@@ -50,12 +48,12 @@ class _Chain:
         self._folder, self._secret, self._expected = folder, secret, expected
         self._found = dict[int, str]()  # hashes of entries that are expected
         self._entries = self._first = self._last = 0
-        self._hash: str | None = NO_HASH  # None: of a line that is not what was written
-        self._missing = dict[int, str]()  # entries that were passed over, and what came instead of them
+        self._hash: str | None = NO_HASH  # None: of a changed line
+        self._missing = dict[int, str]()  # skipped entries, and the place where they are missing
         self._problems = list[str]()
 
     def follow(self, where: str, raw: bytes, line: Line | None) -> None:
-        """Take in the next line."""
+        """Checks the next line."""
         if line is None:
             self._problems.append(f"{where} is no entry: it was changed")
             return
@@ -68,20 +66,20 @@ class _Chain:
             self._begin(where, number)
         elif number <= self._last:
             self._missing.pop(number, None)
-            self._problems.append(f"{where} (entry {number}) stands behind entry {self._last}")
+            self._problems.append(f"{where} (entry {number}) comes after entry {self._last}")
             return
         elif number > self._last + 1:
             self._missing.update(dict.fromkeys(range(self._last + 1, number), where))
         elif is_right and self._hash not in (None, line.entry.before):
             self._problems.append(
-                f"{where} (entry {number}) follows another entry {number - 1} than it was written for"
+                f"{where} (entry {number}) was written after another entry {number - 1} than the one here"
             )
         self._last, self._hash = number, line.hash if is_right else None
         if number in self._expected:
             self._found[number] = line.hash
 
     def finish(self) -> Checked:
-        """Problems of all of them."""
+        """All problems found."""
         last = max(self._head(), self._anchored())
         self._missing.update(dict.fromkeys(range(self._last + 1, last + 1), "the end"))
         for first, last, where in _runs(self._missing):
@@ -89,7 +87,7 @@ class _Chain:
             self._problems.append(f"{which} missing before {where}")
         for number, digest in self._expected.items():
             if self._found.get(number) != digest:
-                self._problems.append(f"entry {number} of {self._folder.name} is not the one that was expected")
+                self._problems.append(f"entry {number} of {self._folder.name} is not the expected one")
         problems = tuple(self._problems)
         return Checked(self._folder, self._entries, self._first, self._last, problems, self._hash or NO_HASH)
 
@@ -103,22 +101,22 @@ class _Chain:
         try:
             number, digest = read_anchor(self._folder, self._secret) or (0, NO_HASH)
         except AuditFailed as error:
-            if not self._problems:  # else somebody without the secret may have written lines and anchor alike
+            if not self._problems:  # else a writer without the secret may have forged lines and anchor alike
                 self._problems.append(str(error))
             return 0
         if number == self._last and self._hash not in (None, digest):
-            self._problems.append(f"entry {number} is another one than the anchor has")
+            self._problems.append(f"entry {number} differs from the anchor")
         return number
 
     def _begin(self, where: str, number: int) -> None:
-        """Whole files may be removed, the oldest first; lines may not."""
+        """Notes the first number. Whole files may be removed, the oldest first; lines may not."""
         self._first = number
         if number > 1 and Path(where.rpartition(":")[0]).stem == "000001":
             self._missing.update(dict.fromkeys(range(1, number), where))
 
 
 def _runs(missing: dict[int, str]) -> Iterator[tuple[int, int, str]]:
-    """(first, last, place) of numbers that follow each other at one place."""
+    """(first, last, place) of consecutive numbers at one place."""
     first = last = 0
     where = ""
     for number in sorted(missing):

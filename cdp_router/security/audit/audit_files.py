@@ -1,6 +1,6 @@
-"""The files of one router's audit: a folder with numbered files, and one that says how far they go.
+"""The files of one router's audit: a folder with numbered files, and one that records their end.
 
-The file `head` holds number and hash of the last line, so that lines missing at the end are missed. An anchor in
+The file `head` holds number and hash of the last line, so that lines missing at the end are noticed. An anchor in
 another folder holds the same under a secret of the cluster, so that removing a head together with its lines is found.
 """
 
@@ -32,18 +32,18 @@ ANCHORS: Final = "anchors"
 _SEAL_BYTES: Final = 16
 _ANCHOR: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64}) ([0-9a-f]{32})\n")
 _HEAD: Final = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
-_TAIL_BYTES: Final = MIB  # more than any line has
+_TAIL_BYTES: Final = MIB  # longer than any line
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A folder that nobody else writes to; the lock goes with the process, if not before."""
+    """A folder that nobody else writes to; the lock ends with the process, if not before."""
 
     folder: Path
     descriptor: int
 
     def release(self) -> None:
-        """Leave the folder to others."""
+        """Releases the folder."""
         os.close(self.descriptor)
 
 
@@ -64,7 +64,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def read_head(folder: Path) -> tuple[int, str]:
-    """Number and hash of the last line that was written; (0, zeros) where that is not known."""
+    """Number and hash of the last written line; (0, zeros) if they are unknown."""
     path = folder / "head"
     found = _HEAD.fullmatch(path.read_bytes()) if path.exists() else None
     return (int(found[1]), found[2].decode()) if found else (0, NO_HASH)
@@ -76,13 +76,13 @@ def anchor_path(folder: Path) -> Path:
 
 
 def read_anchor(folder: Path, secret: bytes) -> tuple[int, str] | None:
-    """Number and hash of the last line as the anchor has them, None without one; AuditFailed where it was changed."""
+    """Number and hash of the last line according to the anchor, None without one; AuditFailed if it was changed."""
     path = anchor_path(folder)
     if not path.exists():
         return None
     data = path.read_bytes()
     if not data:
-        return 0, NO_HASH  # a crash came before its first line
+        return 0, NO_HASH  # a crash happened before its first line
     found = _ANCHOR.fullmatch(data)
     if found is None or not hmac.compare_digest(found[3].decode(), _sealed(int(found[1]), found[2].decode(), secret)):
         raise AuditFailed(f"{path} was changed: it is no anchor that a router of this cluster wrote")
@@ -105,7 +105,7 @@ class AuditFiles:
         if not head.exists():
             head.touch(0o600)
         self._head = files.open_update(head)
-        # Where lines are missing at the end, numbers go on behind them, so that they stay missing.
+        # If lines are missing at the end, numbers continue after them, so that they stay missing.
         anchored = self._read_anchor()
         self._last = max(read_head(folder), _last_of(self._path), anchored, key=lambda last: last[0])
         anchor_path(folder).parent.mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ class AuditFiles:
         self._anchor = files.open_update(anchor_path(folder))
 
     def append(self, entry: Entry) -> None:
-        """Write an entry behind the last one, and number it; AuditFailed where that was not possible."""
+        """Writes an entry after the last one, and numbers it; AuditFailed if that is impossible."""
         number, before = self._last[0] + 1, self._last[1]
         line, digest = to_line(msgspec.structs.replace(entry, number=number, before=before), self._secret)
         try:
@@ -129,7 +129,7 @@ class AuditFiles:
             raise AuditFailed(f"the audit cannot be written: {error}") from error
 
     def _read_anchor(self) -> tuple[int, str]:
-        """Content of the anchor. One that was changed stays as it is, so that this is found."""
+        """Content of the anchor. A changed one is kept, so that the check finds it."""
         self._keeps_anchor = True
         try:
             return read_anchor(self._folder, self._secret) or (0, NO_HASH)
@@ -139,18 +139,18 @@ class AuditFiles:
             return 0, NO_HASH
 
     def sync(self) -> None:
-        """Make what was written durable; in a thread of its own, while others append."""
+        """Makes everything written durable; runs in a thread of its own, while others append."""
         log = self._log
         try:
             log.sync()
             self._anchor.sync()
         except OSError as error:
             if log is not self._log:
-                return  # closed meanwhile, and synced before, since the next file was begun
+                return  # closed meanwhile, and synced before, because the next file was begun
             raise AuditFailed(f"the audit cannot be written: {error}") from error
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Closes the files."""
         self._log.close()
         self._head.close()
         self._anchor.close()

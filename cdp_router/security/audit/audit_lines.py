@@ -1,9 +1,9 @@
-"""The lines of an audit file: JSON objects, each of which holds the hash of the one before and, at its end, its own.
+"""The lines of an audit file: JSON objects with the hash of the previous line and, at the end, their own.
 
     {"number":2,"at":"2026-03-01T09:30:00.000Z","key":"0951ffb3958c",...,"before":"<hash of line 1>","hash":"<own>"}
 
-The hash is BLAKE2b under a secret of the cluster, of all that stands before `,"hash"`: who cannot read that secret can
-check nothing, but cannot make a chain either that holds.
+The hash is BLAKE2b under a secret of the cluster, over everything before `,"hash"`. Without that secret nobody can
+check a line, but nobody can make a valid chain either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _END: Final = b'"}\n'
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that was done, or refused."""
+    """An action, or its refusal."""
 
     number: int  # counts from 1 through all files of a router
     at: str
@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An entry as it stands in a file."""
+    """An entry in a file."""
 
     entry: Entry
     hash: str
@@ -52,7 +52,7 @@ def to_line(entry: Entry, secret: bytes) -> tuple[bytes, str]:
 
 
 def from_line(line: bytes) -> Line | None:
-    """The entry of a line, with the hash that it states; None where it is no line of an audit."""
+    """The entry of a line, with the hash that it states; None if it is no line of an audit."""
     body, mark, rest = line.rpartition(_MARK)
     if not mark or not line.endswith(_END):
         return None
@@ -64,7 +64,7 @@ def from_line(line: bytes) -> Line | None:
 
 
 def is_unchanged(line: bytes, secret: bytes) -> bool:
-    """True if a line is what was written."""
+    """True if a line is unchanged."""
     body, _, rest = line.rpartition(_MARK)
     return hmac.compare_digest(rest.removesuffix(_END), _hash(body, secret).encode())
 

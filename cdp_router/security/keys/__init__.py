@@ -1,1 +1,1 @@
-"""API keys: their form, their file, changes of their list, and how much each may be used."""
+"""API keys: their form, their file, changes of their list, and their rates."""

@@ -21,12 +21,12 @@ from cdp_store.outside.whole_files import write_durably
 
 KEYS_NAME: Final = "keys.json"
 KEYS_REMEDY: Final = (
-    "restore it from a backup, or make a key with `cdp keys create`. To let everybody in without a key, say so with "
+    "restore it from a backup, or make a key with `cdp keys create`. To let everybody in without a key, run "
     "`cdp keys disable`"
 )
 KEYS_OUTDATED: Final = (
-    "put the newest version in its place. To go on with this one, start with --salvage; keys that were revoked since "
-    "hold again then, so look through `cdp keys list`"
+    "put the newest version in its place. To continue with this one, start with --salvage; keys that were revoked "
+    "since are valid again then, so check `cdp keys list`"
 )
 _AGAIN_SECONDS: Final = 1.0
 _LOG = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_keys(path: Path, listed: ListedFile | None = None) -> Keys:
-    """All keys of a file, by id, in the order in which they were made; DirectoryDamaged where it cannot be used.
+    """All keys of a file, by id, in the order of their creation; DirectoryDamaged if it cannot be used.
 
     Without `listed` it may be the file of any cluster, at any generation.
     """
@@ -48,13 +48,13 @@ def read_keys(path: Path, listed: ListedFile | None = None) -> Keys:
 
 
 def decode_keys(path: Path, data: bytes, owner: str = "") -> Unsealed[Keys]:
-    """All keys behind the bytes of a file."""
+    """All keys in the bytes of a file."""
     found = unseal_json(path, data, _Stored, owner)
     return Unsealed({key.id: key for key in found.value.keys}, found.is_sealed, found.generation)
 
 
 def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], listed: ListedFile | None = None) -> Result:
-    """Replace the keys of a file, which need not be there yet, by what `work` makes of them; one change at a time."""
+    """Replaces the keys of a file, which may not exist yet, by the result of `work`; one change at a time."""
     with file_locked(path.with_suffix(".lock")):
         result, after = work(read_keys(path, listed) if path.exists() else {})
         stored = _Stored(list(after.values()))
@@ -66,15 +66,15 @@ def change_keys(path: Path, work: Callable[[Keys], tuple[Result, Keys]], listed:
 
 
 def settle_keys(listed: ListedFile) -> None:
-    """Give a file of an earlier version its generation, and have the list know it."""
+    """Gives a file of an earlier version its generation, and updates the list."""
     if listed.path.exists() and not listed.settle(OsFiles()):
         change_keys(listed.path, lambda known: (None, known), listed)
 
 
 class KeyFile:
-    """The keys as a router sees them: those in the file now. Looking whether it has changed costs two microseconds.
+    """The keys in the file at this moment. Checking whether it changed costs two microseconds.
 
-    A file that has gone holds no keys. One that cannot be read leaves the keys as they were, and is tried again each
+    A removed file holds no keys. A file that cannot be read leaves the keys unchanged, and is tried again each
     second: a passing failure (no file descriptor, say) must not keep a revoked key valid.
     """
 
@@ -92,7 +92,7 @@ class KeyFile:
         self._keys: Keys | None = read_keys(path, listed) if must_exist or self._seen is not None else None
 
     def keys(self) -> Keys | None:
-        """All keys, by id; None as long as there was no file: then none are asked for."""
+        """All keys, by id; None while there is no file: then no key is required."""
         signature = _signature(self.path)
         if signature != self._seen or self._clock() >= self._again_at:
             self._seen, self._again_at = signature, math.inf
@@ -103,7 +103,7 @@ class KeyFile:
         try:
             return read_keys(self.path, self._listed)
         except DirectoryDamaged as error:
-            _LOG.error("%s; the keys stay as they were", error)
+            _LOG.error("%s; the keys stay unchanged", error)
             self._again_at = self._clock() + _AGAIN_SECONDS
             return self._keys or {}
 

@@ -12,11 +12,11 @@ from cdp_router.security.keys.keys import StoredKey, mint
 from cdp_store.limits import NAME_BYTES_MAX
 
 Result = TypeVar("Result")
-_IN_USE_MAX: Final = 2  # of one name: the old one and the new one while users change over
+_IN_USE_MAX: Final = 2  # of one name: the old one and the new one during a change-over
 
 
 class KeyRefused(Exception):
-    """The requested change of the keys cannot be done; nothing was changed."""
+    """The requested change of the keys is impossible; nothing was changed."""
 
 
 class KeyList:
@@ -27,11 +27,11 @@ class KeyList:
 
     @property
     def is_empty(self) -> bool:
-        """True if there never was a key: then routers ask for none."""
+        """True if there never was a key: then routers require none."""
         return not self._keys
 
     def after(self, work: Callable[[KeyList], Result]) -> tuple[Result, Mapping[str, StoredKey]]:
-        """Result of `work`, and the keys as it leaves them."""
+        """Result of `work`, and the keys after it."""
         return work(self), self._keys
 
     def create(
@@ -44,7 +44,7 @@ class KeyList:
         events_per_second: float | None,
         anonymous_ids: str = "",
     ) -> str:
-        """Make a key under a name that no key in use has."""
+        """Makes a key under a name that no key in use has."""
         if not 0 < len(name.encode(errors="replace")) <= NAME_BYTES_MAX or not name.isprintable():
             raise KeyRefused(f"a name is 1 to {NAME_BYTES_MAX} bytes of printable text")
         if self._in_use(name, now_ms):
@@ -54,7 +54,7 @@ class KeyList:
         return made
 
     def revoke(self, which: str, now_ms: int) -> StoredKey:
-        """End a key, given by its id or by a name that one key in use has."""
+        """Ends a key, given by its id or by a name that one key in use has."""
         found = self._keys.get(which) or self._one(which, now_ms)
         if found.revoked_ms is not None:
             raise KeyRefused(f"the key {found.id} ({found.name}) was revoked before")
@@ -64,7 +64,7 @@ class KeyList:
     def limit(
         self, which: str, now_ms: int, calls_per_second: float | None, events_per_second: float | None
     ) -> StoredKey:
-        """Change how much a key may be used, given by its id or by a name that one key in use has."""
+        """Changes the rates of a key, given by its id or by a name that one key in use has."""
         found = self._keys.get(which) or self._one(which, now_ms)
         limited = msgspec.structs.replace(found, calls_per_second=calls_per_second, events_per_second=events_per_second)
         self._keys[found.id] = limited
@@ -78,7 +78,7 @@ class KeyList:
         old_expires_ms: int | None,
         anonymous_ids: str | None = None,
     ) -> tuple[str, StoredKey]:
-        """Make a second key of a name, and have the first end by itself, if so asked."""
+        """Makes a second key of a name, and sets an end for the first, if requested."""
         in_use = self._in_use(name, now_ms)
         if len(in_use) >= _IN_USE_MAX:
             ids = " and ".join(key.id for key in in_use)

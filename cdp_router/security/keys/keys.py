@@ -1,7 +1,7 @@
-"""API keys: how one is made, what is kept of it, how one that is shown is checked.
+"""API keys: how one is made, stored and checked.
 
-A key is `cdp_<id>_<secret>`. Only a hash of it is kept, and a fast one does: the secret is 256 random bits, so there is
-no list of likely secrets that a slow hash would protect. The id, which is no secret, salts the hash.
+A key is `cdp_<id>_<secret>`. Only a hash of it is kept, and a fast one is enough: the secret is 256 random bits, so
+there is no list of likely secrets that a slow hash would protect. The id, which is no secret, salts the hash.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     revoked_ms: int | None = None
     calls_per_second: float | None = None
     events_per_second: float | None = None
-    anonymous_ids: str = ""  # a regular expression: which of PostHog's ids stand for people who are not known
+    anonymous_ids: str = ""  # a regular expression: PostHog's ids of unknown people
 
     def is_active(self, now_ms: int) -> bool:
-        """True if the key opens anything now."""
+        """True if the key is valid now."""
         return self.revoked_ms is None and (self.expires_ms is None or now_ms < self.expires_ms)
 
     def state(self, now_ms: int) -> str:
@@ -62,7 +62,7 @@ def mint(
     calls_per_second: float | None = None,
     events_per_second: float | None = None,
 ) -> tuple[str, StoredKey]:
-    """A new key, which is shown once, and what is kept of it."""
+    """A new key, which is shown once, and its stored form."""
     key_id = secrets.token_hex(_ID_BYTES)
     key = f"{_PREFIX}{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     kept = tuple(role for role in Role if role in roles)
@@ -80,7 +80,7 @@ def mint(
 
 
 def authenticate(keys: Mapping[str, StoredKey], shown: str, now_ms: int) -> StoredKey:
-    """The key that is shown; Unauthenticated where it is none of `keys`, or no longer one that holds."""
+    """The stored key of the one shown; Unauthenticated if it is none of `keys`, or no longer valid."""
     if len(shown) > KEY_CHARS_MAX or not shown.startswith(_PREFIX) or not shown.isascii():
         raise Unauthenticated("KEY_MALFORMED", "what was given is no API key: those begin with cdp_")
     key_id = shown.removeprefix(_PREFIX).partition("_")[0]

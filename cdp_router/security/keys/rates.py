@@ -1,4 +1,4 @@
-"""Rates of a key: calls and records a second, in each process that knows keys."""
+"""Rates of a key: calls and records a second, in each process that checks keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cdp_router.security.keys.token_bucket import TokenBucket
 class Rates:
     """The buckets of all keys. A second's worth may be used at once.
 
-    A batch is taken whole as soon as one record may be: what it goes beyond the rate is waited for before the next one.
+    A batch is accepted whole once one record would be: the excess over the rate delays the next batch.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,25 +22,25 @@ class Rates:
         self._calls, self._events = dict[str, TokenBucket](), dict[str, TokenBucket]()
 
     def admit_call(self, principal: Principal) -> None:
-        """Count a call; RateLimited where it comes too soon."""
+        """Counts a call; RateLimited if it comes too soon."""
         bucket = self._bucket(self._calls, principal.key, principal.calls_per_second)
         if bucket is not None:
             _check(bucket, principal, "calls")
             bucket.take(1)
 
     def admit_events(self, principal: Principal) -> None:
-        """RateLimited where records come too soon after those before."""
+        """Raises RateLimited if records come too soon after those before."""
         bucket = self._bucket(self._events, principal.key, principal.events_per_second)
         if bucket is not None:
             _check(bucket, principal, "records")
 
     def admit_batch(self, principal: Principal, count: int) -> None:
-        """Count the records of a batch; RateLimited where they come too soon."""
+        """Counts the records of a batch; RateLimited if they come too soon."""
         self.admit_events(principal)
         self.spend_events(principal, count)
 
     def spend_events(self, principal: Principal, count: int) -> None:
-        """Count records that were taken."""
+        """Counts records that were accepted."""
         bucket = self._bucket(self._events, principal.key, principal.events_per_second)
         if bucket is not None:
             bucket.take(count)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """Fills at `rate` a second up to `burst`, 1 or more; what is taken beyond what is there is owed, and waited for."""
+    """Fills at `rate` a second up to `burst`, 1 or more; an overdraft is allowed and causes a wait."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self._burst, self._clock = rate, burst, clock
@@ -22,7 +22,7 @@ class TokenBucket:
             return max(0.0, (1.0 - self._tokens) / self.rate)
 
     def take(self, count: float) -> None:
-        """Take that many, whether they are there or not."""
+        """Removes that many, even more than are there."""
         with self._lock:
             self._fill()
             self._tokens -= count

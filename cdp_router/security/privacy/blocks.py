@@ -1,9 +1,9 @@
-"""Blocks of cells: decides which numbers of users may be reported so that none below k follows from them.
+"""Blocks of cells: decides which numbers of users may be reported without revealing any below k.
 
-The users an answer is about fall into cells that do not overlap, and a number it tells is that of some of the cells.
-Cells are merged into blocks until every block holds k users or none, and a number is told where it is that of whole
-blocks. Whatever is added or subtracted then gives numbers of whole blocks again, and how the users of a block are
-spread over its cells is not told at all. That is complementary suppression, as statistical offices use it.
+The users of an answer fall into cells that do not overlap, and each reported number is that of some of the cells.
+Cells are merged into blocks until every block holds k users or none, and a number is reported only if it is that of
+whole blocks. Whatever is added or subtracted then gives numbers of whole blocks again, and the spread of a block's
+users over its cells is never reported. That is complementary suppression, as statistical offices use it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ def is_apart(larger: int, smaller: int, smallest: int) -> bool:
 
 
 def merged(counts: Sequence[int], smallest: int) -> frozenset[int]:
-    """The cells of the one block of a flat table; empty where every cell may be told.
+    """The cells of the one block of a flat table; empty if every cell may be reported.
 
     They are those with few users, and of the others the smallest, until the block holds k users and not all of its
-    cells have as many. Cells of one size are taken in together: so the block is the same however its users are spread,
-    and nobody who knows this rule can tell which of its cells is which.
+    cells have as many. Cells of one size join together: so the block is the same however its users are spread, and
+    even with this rule nobody can distinguish its cells.
     """
     block = frozenset(place for place, count in enumerate(counts) if 0 < count < smallest)
     for size in sorted({count for count in counts if count >= smallest}) if block else ():
@@ -33,14 +33,16 @@ def merged(counts: Sequence[int], smallest: int) -> frozenset[int]:
 
 
 def is_whole(cells: Collection[int], block: frozenset[int]) -> bool:
-    """True if the number of some cells may be reported: it has the whole block in it, or nothing of it."""
+    """True if the number of some cells may be reported: they include the whole block, or nothing of it."""
     inside = block.intersection(cells)
     return not inside or inside == block
 
 
 def chain(numbers: Sequence[int], smallest: int) -> list[bool]:
-    """Mask of the numbers that may be reported of groups of which each lies in the one before it: no small numbers, and
-    neither is what lies between one and the one told before it."""
+    """Mask of the numbers that may be reported of nested groups, each inside the previous one.
+
+    A number is withheld if it is small, or if its difference from the last reported one is.
+    """
     told, before = list[bool](), -1
     for number in numbers:
         is_told = number >= smallest and (before < 0 or is_apart(before, number, smallest))

@@ -6,7 +6,7 @@ _SMALLEST_THAT_HIDES = 3  # a number below 2 that is not 0 is known, so 2 would 
 
 
 class Cells:
-    """The smallest number of users that is told, and whether any was withheld."""
+    """The smallest number of users that is reported, and whether any was withheld."""
 
     def __init__(self, smallest: int) -> None:
         self.smallest = max(smallest, 1) if smallest < 2 else max(smallest, _SMALLEST_THAT_HIDES)
@@ -18,14 +18,14 @@ class Cells:
         return self.smallest > 1
 
     def shown(self, count: int) -> int:
-        """The number, or 0 where it is withheld; 0 is as little as any other, unless everything is told."""
+        """The number, or 0 if it is withheld; 0 is a small number like any other, unless everything is reported."""
         return count if count >= self.smallest or not self.is_hiding else self.hidden()
 
     def shown_if(self, is_told: bool, count: int) -> int:
-        """The number where it is told."""
+        """The number if it is reported."""
         return self.shown(count) if is_told else self.hidden()
 
     def hidden(self) -> int:
-        """Placeholder for a number that is withheld."""
+        """Placeholder for a withheld number."""
         self.is_any_hidden = True
         return 0

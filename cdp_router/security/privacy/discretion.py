@@ -1,4 +1,4 @@
-"""Answers as the key of a call may see them."""
+"""Answers limited to what the key of a call may see."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Check = Callable[[tree.Question], None]
 
 
 class Discretion:
-    """Stands between questions and who asked them."""
+    """Limits the answers to questions by the key of their caller."""
 
     def __init__(self, privacy: SharedPrivacy) -> None:
         self._privacy = privacy
@@ -31,9 +31,9 @@ class Discretion:
     async def segments(
         self, segments: Sequence[named_segment_pb2.NamedSegment], deadline: Deadline
     ) -> Sequence[named_segment_pb2.NamedSegment]:
-        """Named segments, without the definitions of those that test what is personal.
+        """Named segments, without the definitions of those that test personal values.
 
-        What is written beside a segment may name people: it is for keys that read them, or that define segments.
+        The description of a segment may name people: it is for keys that read them, or that define segments.
         """
         roles = current_principal().roles
         if roles.isdisjoint((Role.PROFILE_READ, Role.ADMIN)):
@@ -58,7 +58,7 @@ class Discretion:
     async def about_one(self, kinds: Iterable[str], deadline: Deadline) -> Privacy | None:
         """Mask for a person who is named by identifiers of some kinds; None: this key sees everything.
 
-        NothingMarked where nothing could be; PersonalData where a kind is personal, since whoever is found has it.
+        Raises NothingMarked if there is nothing to mask; PersonalData for a personal kind, since a hit would reveal it.
         """
         if Role.PROFILE_READ in current_principal().roles:
             return None
@@ -73,7 +73,7 @@ class Discretion:
     async def masked(
         self, profiles: Iterable[query_pb2.GetProfileResponse], privacy: Privacy | None, deadline: Deadline
     ) -> None:
-        """Mask profiles where `about_one` gave anything; a mark that was set meanwhile counts."""
+        """Masks profiles if `about_one` returned a mask; a mark that was set meanwhile counts."""
         if privacy is not None:
             privacy = await self._privacy.newest(deadline)
             for profile in profiles:
@@ -82,9 +82,9 @@ class Discretion:
     async def answer(
         self, ask: Callable[[Check], Awaitable[query_pb2.QueryResponse]], deadline: Deadline
     ) -> query_pb2.QueryResponse:
-        """The answer, without what its key may not see; PersonalData where the question itself goes too far.
+        """The answer, without what its key may not see; PersonalData if the question itself reveals too much.
 
-        `ask` gets what is to be called with the question before any of it is evaluated.
+        `ask` gets a check to call with the question before any of it is evaluated.
         """
         if Role.PROFILE_READ in current_principal().roles:
             response = await ask(lambda _: None)
@@ -93,7 +93,7 @@ class Discretion:
         before = await self._privacy.newest(deadline)
         response = await ask(lambda question: check_conditions(question, before))
         note(plan_hash=response.plan_hash, count=response.count)
-        # What is withheld is read after the answer again: a mark that was set meanwhile counts.
+        # The settings are read again after the answer: a mark that was set meanwhile counts.
         privacy = await self._privacy.newest(deadline)
         await asyncio.to_thread(_withheld, response, privacy)
         return response

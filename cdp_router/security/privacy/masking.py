@@ -1,4 +1,4 @@
-"""Masking of one person's profile for keys without profile-read: all but the personal values are shown."""
+"""Masking of one person's profile for keys without profile-read: everything but the personal values is shown."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MASKED: Final = ingest_pb2.Value(text="(personal)")
 
 
 def mask_profile(profile: query_pb2.GetProfileResponse, privacy: Privacy) -> None:
-    """Mask identifiers of marked kinds, marked attributes, and marked properties of events."""
+    """Masks identifiers of marked kinds, marked attributes, and marked properties of events."""
     mask_identifiers(profile.identifiers, privacy)
     _mask_values(profile.attributes, "", privacy)
     mask_events(profile.events, privacy)
 
 
 def mask_events(events: Iterable[query_pb2.ProfileEvent], privacy: Privacy) -> None:
-    """Mask marked properties, and under whom events came where that is of a marked kind."""
+    """Masks marked properties, and the source identifiers of events if their kind is marked."""
     for event in events:
         _mask_values(event.properties, "", privacy)
         if event.origin.HasField("source"):
@@ -35,7 +35,7 @@ def mask_identifiers(identifiers: Iterable[query_pb2.Identifier], privacy: Priva
 
 
 def mask_proof(node: proof_pb2.ProofNode, privacy: Privacy) -> None:
-    """Mask what events show beside what decided; a question about what is personal gets no proof at all."""
+    """Masks the events next to the deciding ones; a question about personal values gets no proof at all."""
     mask_events(node.events, privacy)
     for part in node.parts:
         mask_proof(part, privacy)
@@ -47,7 +47,7 @@ def _mask_values(values: MutableMapping[str, ingest_pb2.Value], above: str, priv
 
 
 def _mask_value(value: ingest_pb2.Value, name: str, privacy: Privacy) -> None:
-    """Mask a value under a marked name, or what is marked inside of it."""
+    """Masks a value under a marked name, or the marked parts inside of it."""
     if privacy.is_personal(name):
         value.CopyFrom(MASKED)
         return

@@ -1,6 +1,6 @@
 """Refusal of questions by keys without profile-read whose answer would reveal a personal value.
 
-There is one rule, and it knows no kind of question: a marked name may stand in no place but those listed here.
+One rule covers all kinds of questions: a marked name may appear only in the places listed here.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from cdp_query.tree.mentions import VALUE_OF, Mention, mentions
 from cdp_router.errors import PersonalData
 from cdp_router.security.privacy.privacy import Privacy
 
-# What an answer is grouped by: `withholding.py` puts all values into one masked group.
+# Groupings of an answer: `withholding.py` puts all values into one masked group.
 _MASKED: Final = frozenset(((tree.Breakdown, "attribute"), (tree.Funnel, "by_attribute"), (tree.Funnel, "by_entry")))
 
 
 def check_conditions(question: tree.Question, privacy: Privacy) -> None:
-    """PersonalData where an answer could depend on a value that is personal.
+    """Raises PersonalData if an answer could depend on a personal value.
 
-    Whether a value is there may be asked, and an answer may be grouped by one, since the groups are masked. Neither
-    holds for a part of a marked value, which says what the value is. A named segment may test anything: who made it
+    Tests of presence are allowed, and so is grouping by a personal value, since the groups are masked. Neither is
+    allowed for a part of a marked value, which would reveal the value. A named segment may test anything: its author
     had the role admin.
     """
     for mention in _personal(question, privacy):
@@ -29,7 +29,7 @@ def check_conditions(question: tree.Question, privacy: Privacy) -> None:
 
 
 def check_mentions(question: tree.Question, privacy: Privacy) -> None:
-    """PersonalData where a question mentions anything personal at all, as none may that is asked about one user: its
+    """Raises PersonalData if a question mentions anything personal at all. Questions about one user may not: their
     proof would show the value."""
     for mention in _personal(question, privacy):
         raise PersonalData(mention.name, privacy.mark_above(mention.name) or mention.name)

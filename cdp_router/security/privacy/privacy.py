@@ -1,4 +1,4 @@
-"""Settings of what is withheld from keys without profile-read, shared by all routers of a cluster."""
+"""Settings of the values withheld from keys without profile-read, shared by all routers of a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMAT: Final = 1
 
 
 class Privacy(msgspec.Struct, frozen=True):
-    """Names whose values are personal, and the smallest number of users that is told."""
+    """Names whose values are personal, and the smallest number of users that is reported."""
 
     personal: tuple[str, ...] = ()
     smallest_count: int = SMALLEST_COUNT_DEFAULT
@@ -41,11 +41,11 @@ class Privacy(msgspec.Struct, frozen=True):
         return next((each for each in above if each in self.personal), None)
 
     def holds_personal(self, name: str) -> bool:
-        """True if values of a name may be personal: the name is marked, or something inside of them is."""
+        """True if values of a name may be personal: the name is marked, or one nested in it is."""
         return self.is_personal(name) or any(marked.startswith(f"{name}.") for marked in self.personal)
 
     def changed(self, mark: Iterable[str], unmark: Iterable[str], smallest_count: int | None) -> Privacy:
-        """With other marks; RequestInvalid says what makes no sense."""
+        """The settings with other marks; RequestInvalid names contradictions."""
         added, taken = set(mark), set(unmark)
         for field, names in (("mark", added), ("unmark", taken)):
             if not all(0 < len(name.encode()) <= NAME_BYTES_MAX for name in names):
@@ -63,7 +63,7 @@ class Privacy(msgspec.Struct, frozen=True):
 
 
 class SharedPrivacy:
-    """Settings as this router knows them."""
+    """The last settings that this router knows."""
 
     def __init__(self, routing: Routing) -> None:
         self._document = SharedDocument(routing, DOCUMENT, Privacy(), _read, msgspec.json.encode, PrivacyChanged)
@@ -75,7 +75,7 @@ class SharedPrivacy:
     async def change(
         self, mark: Iterable[str], unmark: Iterable[str], smallest_count: int | None, deadline: Deadline
     ) -> Privacy:
-        """Change it, durably."""
+        """Changes the settings, durably."""
 
         def work(known: Privacy) -> tuple[Privacy, Privacy]:
             after = known.changed(mark, unmark, smallest_count)

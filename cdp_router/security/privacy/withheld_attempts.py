@@ -14,12 +14,12 @@ from cdp_router.security.privacy.cells import Cells
 
 _SHARES: Final = {"p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95}
 _ALIKE_MAX: Final = (
-    4  # of the six quantiles; beyond, conversions take one of two times, and the mean says how many which
+    4  # of the six quantiles; beyond, conversions have one of two times, and the mean reveals how many have which
 )
 
 
 def hide_funnel(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
-    """Users who reached a step reached those before it: the difference of two steps is reported with them."""
+    """Withholds numbers of a funnel: users of a step reached those before, so two steps give their difference too."""
     report, smallest = response.funnel_report, cells.smallest
     steps = [step.count for step in response.funnel]
     counts_users = isinstance(question, tree.Funnel) and question.mode is not tree.AttemptMode.TOTALS
@@ -58,8 +58,8 @@ def _hide_groups(report: report_pb2.FunnelReport, steps: Sequence[int], told: Se
 
 
 def _flat_groups(table: Sequence[Sequence[int]], places: Sequence[int], smallest: int) -> list[set[int]]:
-    """Places of the steps that each group may tell. Cells are those of a group between two steps that are told; they
-    are merged across groups."""
+    """Places of the steps that may be reported for each group. The cells are those of a group between two reported
+    steps; they are merged across groups."""
     shown, own_before = [set(places) for _ in table], [set[int]() for _ in table]
     for place, following in pairwise((*places, None)):
         assert place is not None
@@ -67,7 +67,7 @@ def _flat_groups(table: Sequence[Sequence[int]], places: Sequence[int], smallest
         for number in merged(between, smallest):
             own_before[number].add(place)
     for own, parted in zip(shown, own_before, strict=True):
-        # A step counts all who came so far or further: any parted cell behind it keeps it from being told.
+        # A step counts all users who came so far or further: a split cell after it makes it withheld.
         own -= {place for place in own if any(place <= other for other in parted)}
     return [own if places and places[0] in own else set() for own in shown]
 
@@ -75,7 +75,7 @@ def _flat_groups(table: Sequence[Sequence[int]], places: Sequence[int], smallest
 def _overlapping_groups(
     table: Sequence[Sequence[int]], steps: Sequence[int], places: Sequence[int], smallest: int
 ) -> list[set[int]]:
-    """The same where users with several values stand in several groups."""
+    """The same for users with several values, who are in several groups."""
     shown = list[set[int]]()
     for row in table:
         told = chain([row[place] for place in places], smallest)
@@ -90,8 +90,8 @@ def _overlapping_groups(
 
 
 def _hide_times(times: report_pb2.ConversionTimes, is_told: bool, cells: Cells) -> None:
-    """The least and the most are those of one user, and so are quantiles with few users beyond them; the mean, times
-    how many converted, is a total."""
+    """Withholds times: the least and the most are those of one user, and quantiles may have few users beyond them; the
+    mean, times the number of conversions, is a total."""
     converted = times.converted
     times.converted = cells.shown_if(is_told, converted)
     for name, share in _SHARES.items():
@@ -101,7 +101,7 @@ def _hide_times(times: report_pb2.ConversionTimes, is_told: bool, cells: Cells) 
 
 
 def hide_flow(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
-    """The anchors of a node end there, go on to a node that is shown, or to one that is not: those are its cells."""
+    """Withholds nodes of a flow: anchors of a node end there, continue to a shown node, or to one that is not shown."""
     report, smallest = response.flow, cells.smallest
     nodes = {tuple(node.path): node for node in report.nodes}
     root = nodes.get(())
@@ -121,7 +121,7 @@ def hide_flow(response: query_pb2.QueryResponse, question: tree.Question, cells:
 
 
 def _kept_nodes(nodes: Sequence[report_pb2.FlowNode], cells: Cells) -> list[report_pb2.FlowNode]:
-    """Each node stands behind the one it comes from."""
+    """The nodes that are kept; each comes after its predecessor."""
     following: dict[tuple[str, ...], list[report_pb2.FlowNode]] = {}
     for node in nodes:
         if node.path:
@@ -135,7 +135,7 @@ def _kept_nodes(nodes: Sequence[report_pb2.FlowNode], cells: Cells) -> list[repo
             shown |= {tuple(child.path) for place, child in enumerate(children) if place not in hidden}
             if children or node.ended or node.other:
                 node.ended = cells.shown_if(len(children) not in block, node.ended)
-                # Anchors that go on to nodes not shown: with those that are withheld they are more.
+                # Anchors that continue to nodes not shown: those of withheld nodes would add to them.
                 node.other = cells.shown_if(not hidden and len(children) + 1 not in block, node.other)
             kept.append(node)
     return kept

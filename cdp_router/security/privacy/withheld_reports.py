@@ -61,8 +61,8 @@ def _hide_rows(response: query_pb2.QueryResponse, report: Any, people: People, c
 
 
 def _trend(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
-    """The users of a period are some of all who are counted, and have an event each: what is more than that tells of
-    users with several."""
+    """Withholds numbers of a trend: users of a period are some of all counted users, and have an event each; more
+    events than users reveal users with several."""
     population, count, smallest = response.population, response.count, cells.smallest
     users = [row.users for row in response.trend.rows]
     told = [each >= smallest and is_apart(population, each, smallest) for each in users]
@@ -81,8 +81,8 @@ def _trend(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) ->
 
 
 def _sum_is_small(row: report_pb2.TrendRow, smallest: int) -> bool:
-    """True if a sum could be a small number of events, as that of a property of 0 and 1 is, or its average tells how
-    few events have the property, or have it not."""
+    """True if a sum could be a small number of events, such as that of a property of 0 and 1, or if its average
+    reveals that few events have the property, or lack it."""
     if not row.HasField("sum"):
         return False
     total, average = _float(row.sum), _float(row.average)
@@ -120,7 +120,7 @@ def _retention(response: query_pb2.QueryResponse, question: tree.Question, cells
 
 
 def _overlap(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
-    """Its cells are those in one combination and no other, and those in none."""
+    """Withholds combinations; the cells are the users in one combination and no other, and those in none."""
     report, smallest = response.overlap, cells.smallest
     combinations = [frozenset(row.segments) for row in report.rows]
     none, counts = len(combinations), [*(row.only for row in report.rows), report.in_none]
@@ -137,8 +137,8 @@ def _overlap(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) 
 
 
 def _distribution(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
-    """The mean goes, since times the count it is a total, of one user's events too; quantiles stay where k users lie
-    on both sides; the bins of a histogram lie between the least and the greatest value, which are those of one user."""
+    """Withholds the mean, which times the count is a total, even of one user's events, and the bins of a histogram,
+    which lie between the values of two users. Quantiles stay if k users lie on both sides."""
     report = response.distribution
     kept = inner_quantiles(report.quantiles, report.count, cells.smallest)
     del report.quantiles[:]
@@ -148,13 +148,13 @@ def _distribution(response: query_pb2.QueryResponse, _: tree.Question, cells: Ce
 
 
 def inner_quantiles(quantiles: Sequence[report_pb2.Quantile], count: int, smallest: int) -> list[report_pb2.Quantile]:
-    """Those with no small number of users on either side."""
+    """Those without a small number of users on either side."""
     return [each for each in quantiles if int(min(each.share, 1 - each.share) * count + _SHARES_BEYOND) >= smallest]
 
 
 def _rfm(response: query_pb2.QueryResponse, _: tree.Question, cells: Cells) -> None:
-    """Cells make up the named groups, and these all members. A fifth of the members is expected to have each score, so
-    that those of one score are a number that need not be told to be known."""
+    """Withholds cells: they make up the named groups, and these all members. A fifth of the members is expected to have
+    each score, so the number of one score is known even if it is not reported."""
     report, smallest = response.rfm, cells.smallest
     names = [name.count for name in report.names]
     hidden_names = merged([*names, response.population - response.count], smallest)
@@ -191,7 +191,7 @@ def _cells_by_name(report: report_pb2.RfmReport, hidden_names: frozenset[int]) -
 
 
 def _next(group: Sequence[int], hidden: set[int], counts: Sequence[int], smallest: int) -> int | None:
-    """The smallest cell of a group to withhold as well, where those withheld are few together."""
+    """The smallest cell of a group to withhold as well, if the withheld ones are few together."""
     few = sum(counts[place] for place in group if place in hidden)
     shown = [place for place in group if place not in hidden]
     return min(shown, key=lambda place: counts[place]) if 0 < few < smallest and shown else None

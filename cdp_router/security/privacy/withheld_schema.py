@@ -15,8 +15,8 @@ _DAY_SECONDS: Final = 86_400
 
 
 def withhold_seen(seen: schema_pb2.DiscoverSchemaResponse, privacy: Privacy) -> None:
-    """Take out of a schema what is of few events or changes, the types and numbers of marked values, and instants, of
-    which the day is left: the first and the last are those of one user."""
+    """Removes from a schema names with few events or changes, types and numbers of marked values, and instants, which
+    are cut to the day: the first and the last are those of one user."""
     cells = Cells(privacy.smallest_count)
     seen.withheld_below = cells.smallest if cells.is_hiding else 0
     for event in seen.events:
@@ -31,7 +31,7 @@ def withhold_seen(seen: schema_pb2.DiscoverSchemaResponse, privacy: Privacy) -> 
 
 
 def _hide_property(seen: schema_pb2.SeenProperty, whole: int, privacy: Privacy, cells: Cells) -> None:
-    """Its types part the values, and what has no value is the rest of the whole."""
+    """Withholds numbers of a property: its types divide the values, and the rest of the whole has none."""
     counts = [each.count for each in seen.types]
     counts.append(whole - sum(counts))
     if privacy.holds_personal(seen.name):

@@ -1,7 +1,7 @@
-"""Answers for keys without profile-read: small numbers of users are withheld, values that are personal masked.
+"""Answers for keys without profile-read: small numbers of users are withheld, personal values masked.
 
-What is withheld is 0, or a row that is not there; the flag WITHHELD says so, also where a number is really 0: else the
-two could be told apart. `blocks.py` has the rule that what is told does not give away what is not.
+A withheld number is 0, or its row is missing; the flag WITHHELD is then set, also if the number is really 0, so that
+the two look the same. `blocks.py` has the rule that reported numbers do not reveal withheld ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROWS_HIDDEN_MIN: Final = 2  # of rows that overlap; one alone could follow from
 
 
 def withhold(response: query_pb2.QueryResponse, question: tree.Question, privacy: Privacy) -> None:
-    """Take out of an answer what its key may not see."""
+    """Removes from an answer everything that its key may not see."""
     cells = Cells(privacy.smallest_count)
     _mask(response, question, privacy, cells)
     if isinstance(question, tree.Breakdown):
@@ -33,7 +33,7 @@ def withhold(response: query_pb2.QueryResponse, question: tree.Question, privacy
     elif cells.is_hiding:
         hide_report(response, question, cells)
     response.population = cells.shown(response.population)
-    # How many users a part of the question holds for is told there, and how many events there were is in the sizes.
+    # The explanation has the number of users of each part of the question, and the sizes have the number of events.
     del response.explanation[:]
     response.events_scanned = response.bytes_scanned = response.rows_scanned = 0
     response.withheld_below = cells.smallest
@@ -42,7 +42,7 @@ def withhold(response: query_pb2.QueryResponse, question: tree.Question, privacy
 
 
 def _mask(response: query_pb2.QueryResponse, question: tree.Question, privacy: Privacy, cells: Cells) -> None:
-    """Put all groups of a personal value into one: how many there are, and how large, tells of the values too."""
+    """Puts all groups of a personal value into one: their number and sizes reveal the values too."""
     match question:
         case tree.Breakdown(attribute=name) if privacy.holds_personal(name):
             others = [row for row in response.breakdown if not row.value.WhichOneof("kind")]
@@ -80,7 +80,7 @@ def _mask_groups(response: query_pb2.QueryResponse) -> None:
 
 
 def _hide_segment(response: query_pb2.QueryResponse, cells: Cells) -> None:
-    """All but a few is as good as the few: the complement can be asked for as well."""
+    """Withholds counts: all but a few reveal as much as the few, because the complement can be requested as well."""
     if cells.is_hiding and not chain((response.population, response.count), cells.smallest)[1]:
         response.count = cells.hidden()
 
@@ -89,7 +89,7 @@ def _hide_breakdown(response: query_pb2.QueryResponse, cells: Cells) -> None:
     if not cells.is_hiding:
         return
     counts = [row.count for row in response.breakdown]
-    # Members with several values stand in several rows, and those are no cells of one table.
+    # Members with several values are in several rows, and those are no cells of one table.
     if sum(counts) + response.breakdown_rest == response.count:
         hidden, is_count_told, is_rest_told = _flat(response, counts, cells.smallest)
     else:
@@ -106,7 +106,7 @@ def _hide_breakdown(response: query_pb2.QueryResponse, cells: Cells) -> None:
 
 
 def _flat(response: query_pb2.QueryResponse, counts: list[int], smallest: int) -> tuple[frozenset[int], bool, bool]:
-    """(rows to leave out, whether the count may be told, and whether the rest may)."""
+    """(rows to leave out, whether the count may be reported, and whether the rest may)."""
     total, population = response.count, response.population
     rest = len(counts)
     block = merged([*counts, response.breakdown_rest, population - total], smallest)

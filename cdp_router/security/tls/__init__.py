@@ -1,1 +1,1 @@
-"""Certificates, secrets between processes, and where a process may listen."""
+"""Certificates, secrets between processes, and the addresses where a process may listen."""

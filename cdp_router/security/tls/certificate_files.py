@@ -1,4 +1,4 @@
-"""The files of certificates, watched: when they have been replaced by others that can be used."""
+"""The files of certificates, watched for usable replacements."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cdp_router.security.keys.unusable import CredentialsUnusable
 from cdp_router.security.tls.tls import Tls, pem
 
 _LOG: Final = logging.getLogger(__name__)
-_Stamp = tuple[int, int, int] | None  # of a file: when it was written, its size and number; None: there is none
+_Stamp = tuple[int, int, int] | None  # of a file: its time of writing, size and number; None: there is none
 
 
 class CertificateFiles:
-    """The files that a process was told, as it knows them; may be asked by several threads."""
+    """The certificate files of a process, in their last known state; several threads may use it."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls, self._lock = tls, threading.Lock()
         self._used = self._looked_at = _stamps(tls)
 
     def have_changed(self) -> bool:
-        """True if there are others now than at the last time this was true, and they fit together.
+        """True if the files changed since this was last true, and fit together.
 
-        A certificate and its key are replaced one after the other: until they fit, those used go on.
+        A certificate and its key are replaced one after the other: until they fit, the old ones stay in use.
         """
         with self._lock:
             stamps = _stamps(self._tls)
@@ -34,17 +34,17 @@ class CertificateFiles:
             self._looked_at = stamps
             problem = _problem(self._tls)
             if problem:
-                _LOG.warning("certificates have changed and cannot be used, the ones before go on: %s", problem)
+                _LOG.warning("certificates have changed and cannot be used, the old ones stay in use: %s", problem)
                 return False
             if _stamps(self._tls) != stamps:
-                return False  # while they were read: the next look will tell
+                return False  # changed while they were read: the next check decides
             self._used = stamps
         _LOG.info("certificates have changed: new connections use the new ones")
         return True
 
 
 def _problem(tls: Tls) -> str:
-    """Problem that keeps certificates from being used; empty where there is none."""
+    """Problem that makes certificates unusable; empty if there is none."""
     try:
         for path in filter(None, (tls.certificate, tls.key, tls.ca)):
             pem(path)

@@ -1,4 +1,4 @@
-"""Secrets that all processes of a cluster have, made from the one in cluster.json, each for one purpose."""
+"""Secrets shared by all processes of a cluster, derived from the one in cluster.json, each for one purpose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUDITED_PEOPLE: Final = "people in the audit"
 
 
 def derived(cluster: ClusterFile, purpose: str) -> bytes:
-    """A secret for one purpose, which tells nothing about the others or about what it was made from."""
+    """A secret for one purpose, which reveals nothing about the others or about its source."""
     return hashlib.blake2b(purpose.encode(), digest_size=_BYTES, key=bytes.fromhex(cluster.key)).digest()
 
 

@@ -1,4 +1,4 @@
-"""Links from processes of a cluster to its shards: with the cluster's secret, and certificates where there are any."""
+"""Links from processes of a cluster to its shards: with the cluster's secret, and certificates if there are any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for where a router may listen, and the certificates of servers."""
+"""Rules for the addresses where a router may listen, and the certificates of servers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cdp_router.security.tls.tls import Tls, pem
 
 
 def check_listening(address: str, *, has_keys: bool) -> None:
-    """RequestInvalid for an address that others can reach where nobody is asked for a key."""
+    """Raises RequestInvalid for an address that others can reach if no key is required."""
     host = address.rpartition(":")[0].strip("[]")
     if not has_keys and not is_loopback(host):
         raise RequestInvalid(
             "address",
-            f"{host} can be reached by others, and no API keys are asked for: without keys only loopback addresses "
+            f"{host} can be reached by others, and no API keys are required: without keys only loopback addresses "
             "are served. Make a key first with `cdp keys create NAME --role ROLE --data DIRECTORY`",
         )
 
 
 def server_credentials(tls: Tls, *, clients_show_certificates: bool) -> grpc.ServerCredentials:
-    """Credentials of a server: the files as they are when a connection begins.
+    """Credentials of a server: the files at the time when a connection begins.
 
-    CredentialsUnusable where they are missing or no PEM at the start; later, those read last go on.
+    Raises CredentialsUnusable if they are missing or no PEM at the start; later, the last ones read stay in use.
     """
     tls.check_server(clients_show_certificates=clients_show_certificates)
     files = CertificateFiles(tls)
@@ -42,7 +42,7 @@ def server_credentials(tls: Tls, *, clients_show_certificates: bool) -> grpc.Ser
         try:
             return read() if files.have_changed() else None
         except CredentialsUnusable:
-            return None  # replaced once more meanwhile: the next connection looks again
+            return None  # replaced once more meanwhile: the next connection reads again
 
-    fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", read_when_changed)  # None: as it was
+    fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", read_when_changed)  # None: unchanged
     return grpc.dynamic_ssl_server_credentials(read(), fetch, clients_show_certificates)

@@ -1,4 +1,4 @@
-"""Channels that connect anew once their certificates have been replaced."""
+"""Channels that connect again once their certificates have been replaced."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from cdp_router.security.tls.certificate_files import CertificateFiles
 from cdp_router.security.tls.tls import Tls
 
 Channel = Any  # of gRPC, whose calls block, or do not
-LOOK_SECONDS: Final = 10.0  # between two looks at the files
+LOOK_SECONDS: Final = 10.0  # between two checks of the files
 
 
 def renewing(connect: Callable[[], grpc.aio.Channel], tls: Tls, look_seconds: float = LOOK_SECONDS) -> grpc.aio.Channel:
-    """A channel as `connect` makes it, which reads the certificates."""
+    """A channel made by `connect`, which reads the certificates."""
     return cast("grpc.aio.Channel", _AioRenewing(connect, tls, look_seconds))
 
 
 def renewing_blocking(connect: Callable[[], grpc.Channel], tls: Tls) -> grpc.Channel:
-    """The same of channels whose calls block."""
+    """The same for channels whose calls block."""
     return cast("grpc.Channel", _BlockingRenewing(connect, tls, LOOK_SECONDS))
 
 
 class _Renewing:
-    """As much of a channel as stubs and their owners use.
+    """The part of a channel that stubs and their owners use.
 
-    A channel that is replaced finishes its calls, and is closed with the last one: that is one for each renewal.
+    A replaced channel finishes its calls, and is closed with the last one: that is one for each renewal.
     """
 
     def __init__(self, connect: Callable[[], Channel], tls: Tls, look_seconds: float) -> None:
@@ -50,7 +50,7 @@ class _Renewing:
         return self._late(lambda channel: channel.stream_stream(*arguments, **options))
 
     def _late(self, make: Callable[[Channel], Callable[..., Any]]) -> Callable[..., Any]:
-        """Calls of one method, on the channel there is when each is made."""
+        """Calls of one method, each on the current channel."""
         channel = self._now()
         made = channel, make(channel)
 

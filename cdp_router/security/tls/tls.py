@@ -1,4 +1,4 @@
-"""Certificates of a process: what it shows, and whom it believes."""
+"""Certificates of a process: its own, and the authorities that it trusts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cdp_router.security.keys.unusable import CredentialsUnusable
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files. `certificate` and `key` say who this is; `ca` holds the authorities that others are believed by.
+    """PEM files. `certificate` and `key` identify the process; `ca` holds the authorities that it trusts.
 
-    A client without `ca` believes the authorities that gRPC brings along.
+    A client without `ca` trusts the authorities that come with gRPC.
     """
 
     certificate: Path | None = None
@@ -26,25 +26,25 @@ class Tls:
             raise CredentialsUnusable("a certificate and its key go together: --tls-cert and --tls-key")
 
     def check_server(self, *, clients_show_certificates: bool) -> None:
-        """CredentialsUnusable where a server is not told what it needs."""
+        """Raises CredentialsUnusable if files that a server needs are not named."""
         if self.certificate is None or self.key is None:
             raise CredentialsUnusable("a server needs a certificate and its key: --tls-cert and --tls-key")
         if clients_show_certificates and self.ca is None:
-            raise CredentialsUnusable("certificates of clients are believed by an authority: give --tls-ca")
+            raise CredentialsUnusable("checking certificates of clients needs an authority: give --tls-ca")
 
     def channel(self) -> grpc.ChannelCredentials:
-        """Credentials of a client; CredentialsUnusable where files are missing or no PEM."""
+        """Credentials of a client; CredentialsUnusable if files are missing or no PEM."""
         shown = (pem(self.key), pem(self.certificate)) if self.certificate and self.key else (None, None)
         return grpc.ssl_channel_credentials(pem(self.ca) if self.ca is not None else None, *shown)
 
 
 def pem(path: Path) -> bytes:
-    """The content of a PEM file; CredentialsUnusable where it is none."""
+    """The content of a PEM file; CredentialsUnusable if it is none."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CredentialsUnusable(f"{path} cannot be read: {error.strerror}") from error
-    # gRPC takes anything, and then refuses every connection without saying why.
+    # gRPC accepts anything, and then refuses every connection without a reason.
     if b"-----BEGIN " not in content:
         raise CredentialsUnusable(f"{path} is no PEM file")
     return content

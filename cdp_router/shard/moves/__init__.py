@@ -1,1 +1,1 @@
-"""Partitions on their way from one shard to another: giver, taker, what they say to each other, and who starts it."""
+"""Partitions on their way from one shard to another: giver, taker, their messages, and the director of moves."""

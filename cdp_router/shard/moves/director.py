@@ -1,7 +1,7 @@
-"""A router's part in moves: it starts them, sees that they go on, and keeps its map new.
+"""A router's part in moves: it starts them, resumes them, and keeps its map up to date.
 
-Nothing here is remembered: what is under way, shards say themselves, durably. So any router may start a move, any
-other one see it through, and all of them may do so at once.
+Nothing here is remembered: the shards themselves report, durably, which moves are under way. So any router may start a
+move, any other may finish it, and all of them may do so at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Placements:
         return next((each for each in self.held.get(shard, ()) if each.partition == partition), None)
 
     def moves(self) -> list[tuple[int, pb.PartitionHolding]]:
-        """(taker, what it says) of partitions on their way, those included that only their givers know of."""
+        """(taker, its holding) of partitions on their way, including those that only their givers know."""
         found = {
             (each.partition, shard): each
             for shard, holdings in self.held.items()
@@ -63,7 +63,7 @@ class Placements:
         return [(shard, each) for (_, shard), each in sorted(found.items())]
 
     def unconfirmed(self) -> list[tuple[int, pb.PartitionHolding]]:
-        """(giver, what it says) of partitions that their takers have, and their givers do not know it."""
+        """(giver, its holding) of partitions that their takers have without the givers' knowledge."""
         return [
             (giver, each)
             for giver, holdings in self.held.items()
@@ -81,13 +81,13 @@ class Placements:
 
 
 class Director:
-    """Moves of one cluster, as one of its routers sees to them."""
+    """Moves of one cluster, directed by one of its routers."""
 
     def __init__(self, routing: Routing) -> None:
         self._routing, self._cluster = routing, routing.cluster.cluster
 
     async def look(self) -> Placements:
-        """Ask all shards, and make the map newer by what they say."""
+        """Asks all shards, and updates the map by their answers."""
         deadline, request = Deadline.after(_CALL_SECONDS, _CALL_SECONDS), pb.ReadHoldingsRequest(cluster=self._cluster)
         gathered = await self._routing.everywhere(READ_HOLDINGS, request, deadline)
         held = {shard: answer.holdings for shard, answer in gathered.answers.items()}
@@ -96,7 +96,7 @@ class Director:
         return Placements(held, sorted(gathered.failures))
 
     async def resume(self) -> None:
-        """Look, and have what is under way go on where it has stopped."""
+        """Asks all shards, and resumes moves that have stopped."""
         found = await self.look()
         for taker, each in found.moves():
             if not each.progress.running:
@@ -111,11 +111,11 @@ class Director:
             try:
                 await self.resume()
             except (grpc.aio.AioRpcError, RouterError, StoreError) as error:
-                _LOG.warning("looking after moves: %s", error)
+                _LOG.warning("moves were not resumed: %s", error)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def move(self, partition: int, target: int) -> admin_pb2.PartitionMove:
-        """Have a shard take a partition over; MoveRefused where it has it, or another one is about to."""
+        """Makes a shard take a partition over; MoveRefused if it has it, or another one is about to."""
         if partition not in self._routing.map.partitions:
             raise RequestInvalid("partition", f"there are partitions 0 to {len(self._routing.map.partitions) - 1}")
         if target not in self._routing.shards:
@@ -133,7 +133,7 @@ class Director:
         return _told(target, await self._take(target, wanted))
 
     async def drain(self, source: int) -> list[admin_pb2.PartitionMove]:
-        """Have the shards with the fewest partitions take over all of one."""
+        """Makes the shards with the fewest partitions take over all of one."""
         others = sorted(set(self._routing.shards) - {source})
         if source not in self._routing.shards:
             raise RequestInvalid("shard", f"no shard {source} is known; there are {sorted(self._routing.shards)}")
@@ -161,7 +161,7 @@ class Director:
         return moves
 
     async def stop(self, partition: int) -> bool:
-        """Leave a partition where it is; False where that is too late, or nothing is under way."""
+        """Keeps a partition in its place; False if that is too late, or nothing is under way."""
         found = await self.look()
         request, stopped = pb.StopTakingRequest(cluster=self._cluster, partition=partition), False
         for taker, each in found.moves():
@@ -189,11 +189,11 @@ class Director:
     async def _unless_it_fails(
         self, shard: int, wanted: pb.PartitionHolding, step: Callable[[int, pb.PartitionHolding], Awaitable[object]]
     ) -> None:
-        """One move that cannot go on must not keep others from it."""
+        """Runs a step of one move; its failure must not stop the others."""
         try:
             await step(shard, wanted)
         except (grpc.aio.AioRpcError, RouterError, StoreError) as error:
-            _LOG.warning("the move of partition %d does not go on at shard %d: %s", wanted.partition, shard, error)
+            _LOG.warning("the move of partition %d has stopped at shard %d: %s", wanted.partition, shard, error)
 
     async def _forget(self, giver: int, released: pb.PartitionHolding) -> None:
         partition, epoch = released.partition, released.epoch
@@ -204,7 +204,7 @@ class Director:
         """A shard that may have left since it was asked: MoveRefused."""
         shard = self._routing.shards.get(number)
         if shard is None:
-            raise MoveRefused(f"shard {number} is not known here any more")
+            raise MoveRefused(f"shard {number} is no longer known here")
         return shard
 
     async def _take(self, taker: int, wanted: pb.PartitionHolding) -> pb.PartitionHolding:

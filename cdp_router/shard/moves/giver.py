@@ -1,4 +1,4 @@
-"""The giver's side of a move: copy, tail, release, forget; each may be asked again and does nothing twice."""
+"""The giver's side of a move: copy, tail, release, forget; each may be repeated and does nothing twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Giver:
         self._commits, self._snapshots = commits, snapshots
 
     async def export(self, request: pb.ExportPartitionRequest) -> pb.ExportPartitionResponse:
-        """Begin to keep what is logged, and copy what there is."""
+        """Starts to keep log entries, and copies the partition."""
         check_cluster(self._store, request.cluster)
         number, export_id = PartitionId(request.partition), secrets.token_hex(8)
 
@@ -53,7 +53,7 @@ class Giver:
         return pb.ReadExportResponse(data=data)
 
     async def read_tail(self, request: pb.ReadTailRequest) -> pb.ReadTailResponse:
-        """Some of what was logged behind a sequence number."""
+        """Some of the log entries after a sequence number."""
         check_cluster(self._store, request.cluster)
         number, after = PartitionId(request.partition), SequenceNumber(request.after)
         # Between commits, so that the entries and the position belong to one moment: the taker reads from their
@@ -63,7 +63,7 @@ class Giver:
         return pb.ReadTailResponse(records=records, sequence=sequence)
 
     async def release(self, request: pb.ReleasePartitionRequest) -> pb.ReleasePartitionResponse:
-        """Give the partition away: from here on nothing is taken or answered for it."""
+        """Gives the partition away: from here on nothing is accepted or answered for it."""
         check_cluster(self._store, request.cluster)
         number = PartitionId(request.partition)
 
@@ -83,7 +83,7 @@ class Giver:
         return pb.ReleasePartitionResponse(sequence=sequence, documents=documents)
 
     async def forget(self, request: pb.ForgetPartitionRequest) -> pb.ForgetPartitionResponse:
-        """Let go of a partition that was released at this epoch; anything else is old news."""
+        """Drops a partition that was released at this epoch; any other request is outdated and changes nothing."""
         check_cluster(self._store, request.cluster)
         number = PartitionId(request.partition)
 
@@ -97,7 +97,7 @@ class Giver:
         return pb.ForgetPartitionResponse()
 
     def _check(self, number: PartitionId, epoch: int, shard: int) -> Holding:
-        """The holding, if that shard may take the partition over at this epoch; else WrongEpoch."""
+        """The holding, if that shard may take the partition over at this epoch; otherwise raises WrongEpoch."""
         holding = self._store.holdings.get(number)
         if holding is not None:
             # Exactly one epoch on: of two takers that ask at once, the second finds another epoch, or another shard.

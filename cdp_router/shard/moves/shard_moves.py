@@ -11,12 +11,12 @@ from cdp_store.shard.store import Store
 
 
 class ShardMoves:
-    """Moves of one shard: what it gives and what it takes."""
+    """Moves of one shard, in both directions."""
 
     def __init__(self, store: Store, giver: Giver, taker: Taker) -> None:
         self._store, self.giver, self.taker = store, giver, taker
 
     async def read_holdings(self, request: pb.ReadHoldingsRequest) -> pb.ReadHoldingsResponse:
-        """All the shard knows of partitions."""
+        """All holdings of the shard."""
         check_cluster(self._store, request.cluster)
         return pb.ReadHoldingsResponse(holdings=map(self.taker.describe, sorted(self._store.holdings.all())))

@@ -1,8 +1,8 @@
 """The taker's side of a move, which drives it: copy, catch up, have it released, own, have it forgotten.
 
-That a partition is on its way in is durable, how far it has come is not: after a restart, and after any failure, the
-copy begins again once a router says so (`sweeping`). Until the giver has released the partition nothing has happened;
-from then on only the taker can own it, and the giver keeps everything until it does.
+The incoming state of a partition is durable, its progress is not: after a restart, and after any failure, the copy
+begins again when a router requests it (`sweeping`). Until the giver has released the partition nothing has happened.
+From then on only the taker can own it, and the giver keeps everything until it does.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from cdp_store.snapshot.manifest import Manifest, decode_manifest
 
 Connect = Callable[[str], ShardClient]
 _LOG = logging.getLogger(__name__)
-_ATTEMPTS: Final = 4  # of one call: a whole copy should not be lost with one packet
+_ATTEMPTS: Final = 4  # of one call: one lost packet must not cost a whole copy
 _PAUSE_SECONDS: Final = 0.05
 
 
@@ -68,7 +68,7 @@ class _Taking:
     problem: str = ""
 
     def failed(self, error: BaseException) -> None:
-        """Have it told that a defect ended it; a router begins it again."""
+        """Records that a defect ended it; a router begins it again."""
         self.problem = self.problem or f"{type(error).__name__}: {error}"
 
     @property
@@ -98,7 +98,7 @@ class Taker:
         self._one = asyncio.Lock()
 
     async def take(self, request: pb.TakePartitionRequest) -> pb.TakePartitionResponse:
-        """Begin to take a partition over, or go on where that has ended; nothing, where it is here already."""
+        """Begins or resumes to take a partition over; does nothing if it is here already."""
         check_cluster(self._store, request.cluster)
         number, wanted = (
             PartitionId(request.partition),
@@ -107,7 +107,7 @@ class Taker:
         if number >= PARTITIONS_MAX:
             raise RequestInvalid("partition", f"must be below {PARTITIONS_MAX}")
         if not FIRST_EPOCH < request.epoch < EPOCH_MAX:
-            raise RequestInvalid("epoch", "is none that a partition is handed over at")
+            raise RequestInvalid("epoch", "is no epoch of a handover")
         if request.from_shard == self._store.identity.shard:
             raise MoveRefused(f"partition {number} lives on shard {request.from_shard} already")
         held = self._store.holdings.get(number)
@@ -120,7 +120,7 @@ class Taker:
         return pb.TakePartitionResponse(holding=self.describe(number))
 
     async def stop(self, request: pb.StopTakingRequest) -> pb.StopTakingResponse:
-        """Give a partition up, unless it has been released already."""
+        """Gives a partition up, unless it has been released already."""
         check_cluster(self._store, request.cluster)
         number = PartitionId(request.partition)
         held, under_way = self._store.holdings.get(number), self._under_way.get(number)
@@ -136,7 +136,7 @@ class Taker:
         return pb.StopTakingResponse(stopped=await self._commits.between(work))
 
     def describe(self, number: PartitionId) -> pb.PartitionHolding:
-        """A holding, and how far it has come where it is on its way in."""
+        """A holding, with its progress if it is on its way in."""
         held = self._store.holdings.get(number)
         if held is None:
             return pb.PartitionHolding(partition=number)
@@ -156,14 +156,14 @@ class Taker:
         return told
 
     async def close(self) -> None:
-        """Stop what is under way; it goes on after the next start."""
+        """Stops moves under way; they resume after the next start."""
         tasks = [each.task for each in self._under_way.values() if each.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, number: PartitionId, wanted: Holding) -> None:
-        """Runs between commits, where holdings change."""
+        """Sets the holding; runs between commits, where holdings change."""
         held = self._store.holdings.get(number)
         if held == wanted:
             return
@@ -195,7 +195,7 @@ class Taker:
                 await source.close()
                 held = self._store.holdings.get(number)
                 if held is None or held.state is not HoldingState.OWNED:
-                    # There, since a copy that is being adopted goes on there until it is done.
+                    # In that thread, because an adoption of a copy runs there to its end.
                     await self._snapshots.run(partial(self._taking.drop, number))
             if under_way.problem:
                 _LOG.warning("partition %d is not taken over yet: %s", number, under_way.problem)
@@ -203,7 +203,7 @@ class Taker:
     async def _refused(
         self, number: PartitionId, request: pb.TakePartitionRequest, refusal: WrongEpoch, under_way: _Taking
     ) -> None:
-        """The giver does not hold the partition at the epoch before: someone else was faster."""
+        """Handles a giver that does not hold the partition at the epoch before: another shard was faster."""
         under_way.problem = str(refusal)
         claims = [claim for claim in refusal.claims if claim.epoch >= request.epoch]
         if claims:
@@ -259,7 +259,7 @@ class _Transfer:
         )
 
     async def _copy(self, export_id: str, manifest: Manifest) -> None:
-        """Fetch the files of the copy; they are checked against their checksums when they are adopted."""
+        """Fetches the files of the copy; their checksums are checked on adoption."""
         self._taking.clean(self._number)
         place, loop = self._taking.place(self._number), asyncio.get_running_loop()
         self._under_way.bytes_total = sum(file.bytes for file in manifest.files.values())
@@ -281,7 +281,7 @@ class _Transfer:
             await loop.run_in_executor(None, place.write, name, pa.py_buffer(b"".join(pieces)))
 
     async def _catch_up(self, partition: Partition, export_id: str, upto: SequenceNumber | int | None = None) -> None:
-        """Log and apply what the giver has logged since: nearly all of it, or all up to a sequence number."""
+        """Logs and applies the giver's later log entries: nearly all of them, or all up to a sequence number."""
         while True:
             request = pb.ReadTailRequest(
                 cluster=self._cluster, partition=self._number, export_id=export_id, after=partition.sequence
@@ -302,7 +302,7 @@ class _Transfer:
     async def _call(
         self, method: UnaryMethod[Request, Response], request: Request, seconds: float = MOVE_CALL_SECONDS
     ) -> Response:
-        """A call to the giver, made again when the way there fails; refusals of an epoch as such."""
+        """Calls the giver, again if the connection fails; refusals of an epoch raise WrongEpoch."""
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._source.call(method, request, Deadline.after(seconds, seconds))

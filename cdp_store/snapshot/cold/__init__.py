@@ -1,1 +1,1 @@
-"""Cold columns: what a record brought that no question asks for, kept in files only (FORMAT.md, Cold files)."""
+"""Cold columns: parts of records that no question needs, kept in files only (FORMAT.md, Cold files)."""

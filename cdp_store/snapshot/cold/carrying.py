@@ -27,8 +27,8 @@ Route = Callable[[Strings], U32]  # the new partition of each encoded identifier
 
 @dataclass(frozen=True, slots=True)
 class OldPartition:
-    """Source of the cold rows of a partition: files of a snapshot, and the log after it up to `end`, but for those
-    that `later` removals took."""
+    """Source of the cold rows of a partition: files of a snapshot, and the log after it up to `end`, without the rows
+    that `later` removals cover."""
 
     partition: PartitionId
     place: SnapshotPlace
@@ -38,7 +38,7 @@ class OldPartition:
     later: Removals = field(default_factory=Removals)
 
     def tables(self, problems: list[str]) -> Iterator[pa.Table]:
-        """The rows that are not removed, in order of arrival; adds what could not be read to `problems`."""
+        """The rows that are not removed, in order of arrival; adds unreadable places to `problems`."""
         return (self.later.staying(table, is_older=True) for table in self._tables(problems))
 
     def _tables(self, problems: list[str]) -> Iterator[pa.Table]:
@@ -63,11 +63,11 @@ class OldPartition:
 
 @dataclass(slots=True)
 class DealtOut:
-    """A ColdSource of everything that some old partitions have, as far as it belongs to the new partitions `own`."""
+    """A ColdSource of everything in some old partitions that belongs to the new partitions `own`."""
 
     old: Sequence[OldPartition]
     own: frozenset[PartitionId]
-    route: Route | None  # None: partitions are as they were
+    route: Route | None  # None: the partitions are the same
     removals: Mapping[PartitionId, Removals] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ class DealtOut:
 
     @contextmanager
     def read(self, start: Positions, end: Positions) -> Iterator[ColdSource]:
-        """Itself, as a ColdReader: the new directory has no positions of its own yet."""
+        """The object itself, as a ColdReader: the new directory has no positions of its own yet."""
         del start, end
         yield self
 

@@ -52,7 +52,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Payload)
 
 @dataclass(frozen=True, slots=True)
 class LoggedBatch:
-    """The cold part of a logged batch, as its bytes: read without looking at properties."""
+    """The cold part of a logged batch, as its bytes: read without its properties."""
 
     sequence: SequenceNumber
     columns: _Payload
@@ -62,7 +62,7 @@ class LoggedBatch:
 
     @staticmethod
     def decode(sequence: SequenceNumber, payload: bytes) -> LoggedBatch:
-        """The cold part behind a payload of kind BATCH, which was checked before it was logged."""
+        """The cold part of a payload of kind BATCH, which was checked before it was logged."""
         try:
             return LoggedBatch(sequence, _DECODER.decode(payload))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -89,7 +89,7 @@ def table_of(partition: PartitionId, batches: Sequence[LoggedBatch]) -> pa.Table
 
 
 def completed(table: pa.Table) -> pa.Table:
-    """A table from a file that may be older than some of the columns."""
+    """A table with all columns, from a file that may be older than some of them."""
     for field in SCHEMA:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
@@ -97,12 +97,12 @@ def completed(table: pa.Table) -> pa.Table:
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables one behind the other, in one piece."""
+    """Tables one after the other, in one piece."""
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
 def chosen(table: pa.Table, keep: Bools) -> pa.Table:
-    """The rows to keep; texts that only others have are not in its dictionaries any more."""
+    """The rows to keep; texts that only other rows have are not in its dictionaries any more."""
     rows = table.filter(pa.array(keep))
     for place, name in enumerate(rows.schema.names):
         if pa.types.is_dictionary(rows.schema.field(place).type):

@@ -1,4 +1,4 @@
-"""Cold files of a snapshot: what came is written, what was removed is left out, many small ones become one."""
+"""Cold files of a snapshot: new rows are written, removed ones left out, many small files become one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ColdFiles:
         self.problems = list[str]()
 
     def write(self, source: ColdSource, held: Mapping[PartitionId, Names]) -> dict[PartitionId, Names]:
-        """By partition, the files that hold what `held` and the source have, in order of arrival."""
+        """By partition, the files with the rows of `held` and of the source, in order of arrival."""
         nothing = Removals()
         files = {
             partition: list(self._without(partition, names, source.removals.get(partition, nothing)))
@@ -48,14 +48,14 @@ class ColdFiles:
         return name
 
     def _without(self, partition: PartitionId, names: Names, removals: Removals) -> Iterator[str]:
-        """The files, those that hold something removed written anew."""
+        """The files; those that hold a removed row are rewritten."""
         if not removals:
             yield from names
             return
         for name in names:
             table = self._read(name)
             if table is None:
-                continue  # nobody can tell whether something of an erased profile is in it
+                continue  # unknown whether it holds anything of an erased profile
             staying = removals.staying(table, is_older=True)
             if staying is table:
                 yield name
@@ -85,7 +85,7 @@ class ColdFiles:
 
 
 def _in_file_sizes(tables: Iterator[tuple[PartitionId, pa.Table]]) -> Iterator[tuple[PartitionId, pa.Table]]:
-    """The tables of each partition put together until they make a file."""
+    """The tables of each partition joined until they fill a file."""
     waiting = dict[PartitionId, list[pa.Table]]()
     for partition, table in tables:
         parts = waiting.setdefault(partition, [])

@@ -1,4 +1,4 @@
-"""Reading a log's cold columns stretch by stretch, without looking at what was read before."""
+"""Reading a log's cold columns stretch by stretch, without reading earlier stretches again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cdp_store.snapshot.cold.logged_rows import LoggedRows, LogPlace, logged_row
 
 
 class LogReading:
-    """Goes on in a log where its last reading of the same partitions ended; one reading at a time."""
+    """Continues in a log where its last reading of the same partitions ended; one reading at a time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

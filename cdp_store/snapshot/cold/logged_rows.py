@@ -41,13 +41,13 @@ class ColdSource(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """Problems so far: what could not be read."""
+        """Problems so far: records that could not be read."""
 
     def tables(self) -> Iterator[tuple[PartitionId, pa.Table]]:
         """Rows of partitions, those of each in order of arrival."""
 
 
-# From the position behind `start` up to `end`, both by partition.
+# From the position after `start` up to `end`, both by partition.
 ColdReader = Callable[[Positions, Positions], AbstractContextManager[ColdSource]]
 
 
@@ -69,8 +69,8 @@ def logged_rows(
 ) -> Iterator[LoggedRows]:
     """Rows of the log in a directory of the partitions in `end`, but for batches without any of the bytes `wanted`.
 
-    Nothing before `first` is looked at: who gives it knows that nothing behind `start` stands there. Nor is what lies
-    behind `end`: it may be half written. Segments stay readable until the end, even if removed.
+    Nothing before `first` is read: the caller knows that nothing after `start` is there. Nothing after `end` is read
+    either: it may be half written. Segments stay readable until the end, even if removed.
     """
     paths = segments(directory)
     begin = paths.index(first.segment) if first is not None and first.segment in paths else 0
@@ -96,11 +96,11 @@ class LoggedRows:
         self._batches: dict[PartitionId, array[int]] = {}
         self.removals = dict[PartitionId, Removals]()
         self.problems = list[str]()
-        self.rest = first  # nothing behind `end` stands before it; None: nobody knows
+        self.rest = first  # nothing after `end` is before it; None: unknown
         self._look_through(start, end)
 
     def tables(self) -> Iterator[tuple[PartitionId, pa.Table]]:
-        """Rows of one partition after the other, some at a time."""
+        """Rows of one partition after the other, in portions."""
         for partition, places in self._batches.items():
             removals, group, rows = self.removals.get(partition, Removals()), list[LoggedBatch](), 0
             for batch in self._decoded(places):
@@ -131,7 +131,7 @@ class LoggedRows:
                 self.rest = later or LogPlace(self._files[segment][0], behind)
                 return
         for partition in sorted(unread):
-            # From before cold columns were kept there may be nothing left.
+            # Nothing may be left from before cold columns were kept.
             if start.get(partition, 0):
                 problem = f"partition {partition}: the log ends at {reached[partition]} instead of {end[partition]}"
                 self.problems.append(problem)

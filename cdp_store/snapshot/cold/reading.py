@@ -1,4 +1,4 @@
-"""Reading the cold columns of people back, from files and from the log behind them."""
+"""Reading the cold columns of people back, from files and from the log after them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class NewestSnapshot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """Receipts of some records, in order of arrival, by cold_tables.SCHEMA: all of them before `until_ms` that were
-    asked for; None: all."""
+    """Receipts of some records, in order of arrival, by cold_tables.SCHEMA: all requested ones before `until_ms`, or
+    all (None)."""
 
     rows: pa.Table
     until_ms: int | None
@@ -49,15 +49,15 @@ def read_receipts(
     from_ms: int = TIME_MIN_MS,
     rows_max: int | None = None,
 ) -> Receipts:
-    """Receipts of records under encoded identifiers for times from an instant on, the earliest `rows_max` or those of
-    one instant, while snapshots are taken and removed."""
+    """Receipts of records under encoded identifiers for times from an instant on: the earliest `rows_max`, or all of
+    one instant. Snapshots may be written and removed meanwhile."""
     while True:
         manifest, earliest = snapshots.newest, _Earliest(identifiers, from_ms, rows_max)
         try:
             for table in _tables(manifest, place, log, partition, identifiers):
                 earliest.take(table)
         except (SnapshotDamaged, SnapshotFailed, FileNotFoundError):
-            # Two snapshots taken meanwhile remove files that an older one named, and the log behind it.
+            # Two snapshots written meanwhile remove files that an older one named, and the log after it.
             if snapshots.newest is manifest:
                 raise
             continue
@@ -65,7 +65,7 @@ def read_receipts(
 
 
 class _Earliest:
-    """Keeps the rows of some people with the earliest times, never more than twice as many as are wanted, but for
+    """Keeps the rows of some people with the earliest times, never more than twice as many as are wanted, apart from
     those of one instant."""
 
     def __init__(self, identifiers: Sequence[bytes], from_ms: int, rows_max: int | None) -> None:
@@ -75,7 +75,7 @@ class _Earliest:
         self._kept, self._count = [SCHEMA.empty_table()], 0
 
     def take(self, table: pa.Table) -> None:
-        """Take rows that arrived behind all taken before."""
+        """Adds rows that arrived after all rows added before."""
         texts, codes = encoded_text(table, "identifier")
         wanted = np.append(pc.is_in(texts, value_set=self._identifiers).to_numpy(zero_copy_only=False), False)
         keep: Bools = wanted.astype(np.bool_)[codes] & self._in_time(table)

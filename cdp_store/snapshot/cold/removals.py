@@ -1,4 +1,4 @@
-"""Cold rows that an erasure or retention takes away."""
+"""Cold rows that an erasure or retention removes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Removals:
         return bool(self.erased or self.dropped)
 
     def note(self, what: Erasure | Retention, sequence: SequenceNumber) -> None:
-        """Take what was logged at a position, behind all noted before."""
+        """Adds a logged removal at a position after all added before."""
         match what:
             case Erasure(identifiers=identifiers):
                 self.erased.update(dict.fromkeys(identifiers, sequence))
@@ -33,7 +33,7 @@ class Removals:
                 self.dropped.extend((name, cutoff_ms, sequence) for name, cutoff_ms in cutoffs.items())
 
     def staying(self, table: pa.Table, *, is_older: bool) -> pa.Table:
-        """The rows that stay; `is_older`: all rows came before every removal, whatever their sequence numbers say."""
+        """The rows that stay; `is_older`: all rows came before every removal, whatever their sequence numbers."""
         sequences: I64 = np.full(table.num_rows, -1, np.int64) if is_older else table.column("sequence").to_numpy()
         keep = ~self._erased(table, sequences) if self.erased else np.ones(table.num_rows, np.bool_)
         if self.dropped:
@@ -44,7 +44,7 @@ class Removals:
         texts, codes = encoded_text(table, "identifier")
         wanted = pa.array(list(self.erased), pa.large_binary())
         found = pc.index_in(texts.cast(pa.large_binary()), value_set=wanted).fill_null(-1).to_numpy()
-        # Position -1 is the appended one: nothing comes before it, for rows of nobody who was erased.
+        # Position -1 is the appended one, for rows of identifiers that were not erased: nothing comes before it.
         limits: I64 = np.append(np.array(list(self.erased.values()), np.int64), np.int64(-1))
         gone: Bools = sequences < limits[found][codes]
         return gone

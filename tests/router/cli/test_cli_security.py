@@ -134,7 +134,7 @@ def test_sources_are_noted_only_while_there_are_no_keys_and_a_bad_file_is_no_obs
     [
         (["create", "x", "--role", "king"], "king"),
         (["create", "x"], "--role"),
-        (["create", "x", "--role", "query", "--expires", "2020-01-01"], "over already"),
+        (["create", "x", "--role", "query", "--expires", "2020-01-01"], "is in the past"),
         (["create", "x", "--role", "query", "--expires", "soon"], "not a date"),
         (["revoke", "nobody"], "no key in use"),
         (["rotate", "nobody"], "no key in use"),
@@ -186,7 +186,7 @@ def test_an_audit_that_was_shortened_or_removed_is_found_by_the_command(data: Pa
     directory.remember_paths([folder, anchor_path(folder)])
     kept = _cdp("audit", "verify", *where).stdout.splitlines()[-1].split()
     assert "up to 9" in _cdp("audit", "verify", *kept, *where).stdout
-    assert "not what" in _cdp("audit", "verify", "--expect", "nine", *where, code=2).stderr
+    assert "not in the form" in _cdp("audit", "verify", "--expect", "nine", *where, code=2).stderr
     lines = (folder / "000001.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "000001.jsonl").write_bytes(b"".join(lines[:4]))
     (folder / "head").unlink()
@@ -203,9 +203,9 @@ def test_an_audit_that_was_shortened_or_removed_is_found_by_the_command(data: Pa
     [
         (["--host", "192.0.2.1"], "nothing is encrypted"),
         (["--host", "192.0.2.1", "--insecure"], "without keys only loopback"),
-        (["--keys", "none.json"], "is not there"),
+        (["--keys", "none.json"], "does not exist"),
         (["--tls-cert", "c.pem"], "go together"),
-        (["--tls-ca", "ca.pem"], "give --tls-cert and --tls-key as well"),
+        (["--tls-ca", "ca.pem"], "give --tls-cert and --tls-key of this process as well"),
     ],
 )
 def test_a_cluster_that_others_could_misuse_is_not_started(data: Path, options: list[str], said: str) -> None:

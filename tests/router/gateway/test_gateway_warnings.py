@@ -52,5 +52,5 @@ def test_warnings_are_counted_by_code_logged_and_told(tmp_path: Path, caplog: py
         assert gateway.letters() == []
     assert registry.get_sample_value("cdp_gateway_warnings_total", {"code": "IDENTIFIER_LIMIT"}) == 4
     assert registry.get_sample_value("cdp_gateway_warnings_total", {"code": "MORE"}) == 12
-    told = [line for line in caplog.messages if "taken with warnings" in line]
+    told = [line for line in caplog.messages if "accepted with warnings" in line]
     assert len(told) <= 2 and "IDENTIFIER_LIMIT" in told[0]

@@ -155,7 +155,7 @@ def test_random_chains_of_many_kinds_give_what_the_rule_of_identity_says(
 def test_moves_for_which_no_time_is_left_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with local_cluster(tmp_path, cluster=of(3)) as cluster:
         cluster.run(Mover(cluster.routing).settle_all(Deadline.after(None, 0)))
-        assert caplog.messages == ["profiles of 3 partitions (0, 1, 2) wait for being moved: the time was over"]
+        assert caplog.messages == ["profiles of 3 partitions (0, 1, 2) still wait to be moved: the time is over"]
         caplog.clear()
         cluster.run(Mover(cluster.routing).settle_all(far_deadline()))
         assert not caplog.messages

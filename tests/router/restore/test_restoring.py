@@ -256,7 +256,7 @@ def test_the_replay_of_a_log_tells_how_far_it_is(tmp_path: Path) -> None:
     told = list[str]()
     restore(str(tmp_path / "source"), tmp_path / "new", Wanted(), told.append, 7)
     shares = [line for line in told if "% of the log" in line]
-    assert shares == [f"shard 0: {share} % of the log are replayed" for share in range(10, 101, 10)]
+    assert shares == [f"shard 0: {share} % of the log replayed" for share in range(10, 101, 10)]
 
 
 def test_one_partition_alone(tmp_path: Path) -> None:

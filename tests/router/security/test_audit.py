@@ -83,9 +83,9 @@ TAMPERED: dict[str, tuple[Callable[[Lines], Lines], list[str]]] = {
     "all removed": (lambda lines: [], ["entries 1 to 6 are missing before the end"]),
     "two changed places": (
         lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]],
-        ["(entry 3) stands behind entry 4"],
+        ["(entry 3) comes after entry 4"],
     ),
-    "one twice": (lambda lines: [*lines[:3], lines[2], *lines[3:]], ["(entry 3) stands behind entry 3"]),
+    "one twice": (lambda lines: [*lines[:3], lines[2], *lines[3:]], ["(entry 3) comes after entry 3"]),
 }
 
 
@@ -113,7 +113,7 @@ def test_lines_of_another_chain_do_not_fit(tmp_path: Path) -> None:
     _append(tmp_path / "other", _entry("QueryService/Members"), _entry(facts={"count": 1}))
     lines, others = (path.read_bytes().splitlines(keepends=True) for path in (one, tmp_path / "other/000001.jsonl"))
     one.write_bytes(b"".join([lines[0], others[1], lines[2]]))
-    assert all("follows another entry" in problem for problem in _problems(tmp_path / "one"))
+    assert all("was written after another entry" in problem for problem in _problems(tmp_path / "one"))
     assert len(_problems(tmp_path / "one")) == 2
 
 
@@ -183,7 +183,7 @@ def test_all_files_put_back_together_are_found_by_what_an_earlier_check_printed(
         path.write_bytes(content)
     assert not _problems(tmp_path / "router"), "all that is here fits together"
     [problem] = check(tmp_path / "router", SECRET, {later.last: later.last_hash}).problems
-    assert "entry 5 of router is not the one that was expected" in problem
+    assert "entry 5 of router is not the expected one" in problem
 
 
 # ---------------------------------------------------------------------------------------------- files and their ends
