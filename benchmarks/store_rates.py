@@ -149,7 +149,7 @@ def snapshot_rates(events: int) -> tuple[float, float, float]:
         place = LocalPlace(Path(folder), OsFiles())
 
         def write() -> None:
-            taken = ShardSnapshots(place, "rates").take({number: partition}, 0, nothing.read, lambda _: {})
+            taken = ShardSnapshots(place, "rates").take_snapshot({number: partition}, 0, nothing.read, lambda _: {})
             written.append(taken.bytes_written)
 
         def load() -> None:

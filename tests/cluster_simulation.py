@@ -242,7 +242,7 @@ class Life:
             assert (result.accepted, result.duplicates) == (0, len(batch.records)), f"batch {batch.number} taken twice"
 
     async def _take(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
-        return await self.chance.choice(self.ingests).take(batch, Deadline.after(5.0, 5.0))
+        return await self.chance.choice(self.ingests).ingest(batch, Deadline.after(5.0, 5.0))
 
     async def _asker(self) -> None:
         while True:

@@ -122,7 +122,7 @@ class People:
         assert not result.warnings, "as many devices as there are may be linked, and none takes two seats"
 
     async def _take(self, records: Sequence[Sent]) -> ingest_pb2.BatchResult:
-        return await self._chance.choice(self._ingests).take(protobuf_batch(records), Deadline.after(5.0, 5.0))
+        return await self._chance.choice(self._ingests).ingest(protobuf_batch(records), Deadline.after(5.0, 5.0))
 
     async def _watch_once(self) -> None:
         came, left = set(self.came.done), set(self.left.done)

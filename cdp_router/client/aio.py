@@ -79,7 +79,7 @@ class AsyncClient:
         self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
     ) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
-        return Answer.of(await self.query(query_request(question, **options), timeout_seconds))
+        return Answer.from_response(await self.query(query_request(question, **options), timeout_seconds))
 
     async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
         """Count the profiles in a segment.
@@ -100,7 +100,7 @@ class AsyncClient:
     ) -> Members:
         """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest."""
         request = members_request(segment, **options)
-        return Members.of([response async for response in self.members(request, timeout_seconds)])
+        return Members.from_responses([response async for response in self.members(request, timeout_seconds)])
 
     async def find_profile(
         self,

@@ -43,7 +43,7 @@ class Client(Connection):
         """Ask a question; again while the cluster is busy, all within the time given."""
         return self._call(methods.query(request), timeout_seconds)
 
-    def ask(
+    def call(
         self, question: Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
     ) -> query_pb2.QueryResponse:
         """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
@@ -57,7 +57,7 @@ class Client(Connection):
 
     def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> Answer:
         """The typed answer to a question; `options` are fields of QueryRequest, such as tz, by, allow_partial."""
-        return Answer.of(self.query(query_request(question, **options), timeout_seconds))
+        return Answer.from_response(self.query(query_request(question, **options), timeout_seconds))
 
     def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
         """Count the profiles in a segment.
@@ -72,7 +72,7 @@ class Client(Connection):
     ) -> Members:
         """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest, such as as_of
         and attributes, which makes columns of them."""
-        return Members.of(self.members(members_request(segment, **options), timeout_seconds))
+        return Members.from_responses(self.members(members_request(segment, **options), timeout_seconds))
 
     def stream_members(
         self, segment: str | Asked, timeout_seconds: float = 3600.0, **options: Unpack[MembersOptions]

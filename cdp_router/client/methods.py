@@ -38,7 +38,7 @@ def find_profiles(names: Sequence[profile_pb2.ProfileName], events_max: int) -> 
     """Read up to 100 profiles, in the order asked for."""
 
     def read(found: profile_pb2.BatchGetProfilesResponse) -> list[Profile | None]:
-        return [Profile.of(each.profile) if each.HasField("profile") else None for each in found.results]
+        return [Profile.from_message(each.profile) if each.HasField("profile") else None for each in found.results]
 
     request = profile_pb2.BatchGetProfilesRequest(names=names, events_max=events_max)
     return call(lambda router: router.profiles.BatchGetProfiles, request, read)
@@ -52,7 +52,7 @@ def timeline(
     def read(found: profile_pb2.ListProfileEventsResponse) -> Page[Event]:
         token = found.next_page_token
         after = timeline(name, event_names, page_size, token) if token else None
-        return Page([Event.of(each) for each in found.events], after)
+        return Page([Event.from_message(each) for each in found.events], after)
 
     request = profile_pb2.ListProfileEventsRequest(
         name=name, event_names=event_names, page_size=page_size, page_token=page_token

@@ -56,7 +56,7 @@ class Answer(_Tabular):
     withheld_below: int  # with the flag WITHHELD: a 0 may stand for a number below this, and rows with one are missing
 
     @staticmethod
-    def of(response: query_pb2.QueryResponse) -> Answer:
+    def from_response(response: query_pb2.QueryResponse) -> Answer:
         """The answer in a message."""
         return Answer(
             response.count,
@@ -103,7 +103,7 @@ class Members(_Tabular):
     warnings: tuple[str, ...] = ()
 
     @staticmethod
-    def of(responses: Iterable[query_pb2.MembersResponse]) -> Members:
+    def from_responses(responses: Iterable[query_pb2.MembersResponse]) -> Members:
         """The members in a stream of messages."""
         parts, last = list[bytes](), query_pb2.MembersResponse()
         for response in responses:
@@ -182,7 +182,7 @@ class Event:
     properties: Mapping[str, Any]
 
     @staticmethod
-    def of(message: query_pb2.ProfileEvent) -> Event:
+    def from_message(message: query_pb2.ProfileEvent) -> Event:
         """The event in a message."""
         values = {key: from_value(value) for key, value in message.properties.items()}
         return Event(message.name, from_timestamp(message.time), values)
@@ -200,12 +200,12 @@ class Profile:
     event_count: int
 
     @staticmethod
-    def of(message: query_pb2.GetProfileResponse) -> Profile:
+    def from_message(message: query_pb2.GetProfileResponse) -> Profile:
         """The profile in a message."""
         return Profile(
             tuple((each.kind, each.value) for each in message.identifiers),
             from_timestamp(message.created),
             {key: from_value(value) for key, value in message.attributes.items()},
-            tuple(map(Event.of, message.events)),
+            tuple(map(Event.from_message, message.events)),
             message.event_count,
         )

@@ -44,7 +44,7 @@ class _Texts:
     hashes: set[int] = field(default_factory=set)
     count: int = 0
 
-    def take(self, told: shard_pb2.EraseProfilesResponse) -> None:
+    def add(self, told: shard_pb2.EraseProfilesResponse) -> None:
         """Adds those of one partition."""
         fresh = [value for value in told.values if value not in self.hashes]
         self.hashes.update(fresh[: ERASED_VALUES_MAX - len(self.hashes)])
@@ -176,7 +176,7 @@ class Erasures:
             must_remember=must_remember,
         )
         response = await self._routing.one(ERASE_PROFILES, request, deadline, partition)
-        texts.take(response)
+        texts.add(response)
         receipt.erased = receipt.erased or response.erased > 0
         if response.partition.identifiers:
             receipt.partitions.append(response.partition)

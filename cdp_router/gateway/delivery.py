@@ -62,7 +62,7 @@ class _Lane:
         self.waiting.append(piece)
         self.rows, self.size = self.rows + piece.rows.count, self.size + len(piece.rows.packed)
 
-    def take(self) -> list[_Piece]:
+    def drain(self) -> list[_Piece]:
         """The pieces of the next batch."""
         taken, count, size = list[_Piece](), 0, 0
         while self.waiting:
@@ -150,7 +150,7 @@ class Delivery:
         loop = asyncio.get_running_loop()
         while len(self._calls) < CALLS_AT_ONCE and (found := self._longest_due(loop.time())) is not None:
             api_key, lane = found
-            pieces = lane.take()
+            pieces = lane.drain()
             self._waiting_bytes -= sum(len(piece.rows.packed) for piece in pieces)
             lane.calls += 1
             call = self._background.begin("delivery", self._call(api_key, lane, pieces))

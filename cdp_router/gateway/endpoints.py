@@ -55,7 +55,7 @@ def gateway_app(
             intake.check_key(request.headers)
             async with bodies.read(request) as body:
                 sent = Sent(body, request.headers, request.query_params, type_)
-                return json_response(await intake.take(dialect, sent))
+                return json_response(await intake.accept(dialect, sent))
 
         return take
 

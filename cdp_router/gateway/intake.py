@@ -98,7 +98,7 @@ class Intake:
         if shown != NO_CREDENTIALS:
             self._sources.source_of(*shown)
 
-    async def take(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
+    async def accept(self, dialect: Dialect, sent: Sent) -> dict[str, Any]:
         """The answer to a request, once all of it is durable."""
         prepared = await self._prepared(dialect, sent)
         if self._held_bytes and self._held_bytes + prepared.decoded_bytes > LARGE_DECODED_BYTES_MAX:

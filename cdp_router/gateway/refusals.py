@@ -48,7 +48,7 @@ class Refusals:
         if len(self._telling) >= _AT_ONCE_MAX or self._bucket.wait_seconds():
             self._untold += 1
             return
-        self._bucket.take(1)
+        self._bucket.spend(1)
         if self._untold:
             _LOG.warning("%d refused write keys are missing from the audit: they came too fast", self._untold)
             self._untold = 0

@@ -34,7 +34,7 @@ class IdentifierLimits:
     by_kind: Mapping[str, int] = field(default_factory=lambda: _USUAL)
 
     @staticmethod
-    def of(environment: Mapping[str, str] = os.environ) -> IdentifierLimits:
+    def from_environment(environment: Mapping[str, str] = os.environ) -> IdentifierLimits:
         """The usual limits, overridden by those of the environment: `email=5,anonymous_id=200,others=20`.
 
         RequestInvalid names the part that cannot be read.

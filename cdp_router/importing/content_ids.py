@@ -95,7 +95,7 @@ class ContentIds:
         self._label = lanes_of([label.encode()])[0]
         self._occurrences = Occurrences()
 
-    def of(self, lanes: U64) -> U8:
+    def ids_of(self, lanes: U64) -> U8:
         """The ids of the next records by the hashes of their contents: u8[n, ID_BYTES]."""
         own = mixed(lanes + self._label)
         numbers = self._occurrences.number(own[:, 0]).astype(np.uint64)

@@ -81,7 +81,7 @@ class Flights:
         self._background, self._under_way = Background(), 0
         self._tasks = set[asyncio.Task[object]]()  # asyncio holds tasks weakly: these would be collected
 
-    async def take(self, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
+    async def deliver(self, batch: RecordBatch, links: Links, deadline: Deadline) -> Taken:
         """Makes a batch and its links durable on all shards that they concern.
 
         Raises an error that names the shards without an acknowledgement.

@@ -45,7 +45,7 @@ class Ingest:
         self._flights = Flights(routing, threads, self._limits)
         self._bytes_in_flight = 0
 
-    async def take(
+    async def ingest(
         self, batch: ingest_pb2.Batch, deadline: Deadline, admit: Callable[[int], None] | None = None
     ) -> ingest_pb2.BatchResult:
         """Makes a batch durable on all shards it concerns; `admit` may refuse it once its records are counted.
@@ -72,7 +72,7 @@ class Ingest:
             admit(len(columnarised.batch))
         is_partial = bool(columnarised.errors or columnarised.errors_omitted)
         records = told_by_ids(columnarised.batch) if is_partial else columnarised.batch
-        taken = await self._flights.take(records, columnarised.links, deadline)
+        taken = await self._flights.deliver(records, columnarised.links, deadline)
         if len(taken.errors) + len(taken.refused) <= PIECE_RECORDS:
             result = _result(passed, taken, self._limits)
         else:  # off the event loop: other callers must not wait for it

@@ -69,7 +69,7 @@ async def send_on(
 async def take_elsewhere(batch: RecordBatch, flights: Flights, routing: Routing, deadline: Deadline) -> Taken:
     """Applies operations with message ids under the profiles that their identifiers belong to, each once."""
     own = await _under_profiles(batch, routing, deadline)
-    taken = await flights.take(own, NO_LINKS, deadline)
+    taken = await flights.deliver(own, NO_LINKS, deadline)
     await _tell_homes(own, taken, routing, deadline)
     return taken
 

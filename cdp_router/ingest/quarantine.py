@@ -162,7 +162,7 @@ class Quarantine:
         # Only message ids identify accepted records: rules may pass others of the batch next time.
         batch = replace(records.batch, batch_id=b"")
         links = without_records(entry.records.links, entry.records.batch, ~passing)
-        taken = await self._flights.take(batch, links, deadline)
+        taken = await self._flights.deliver(batch, links, deadline)
         refused = [record for record, code, _ in taken.errors if code != OPERATION_ELSEWHERE]
         if elsewhere := [record for record, code, _ in taken.errors if code == OPERATION_ELSEWHERE]:
             part = batch.take(np.array(elsewhere, np.int64))  # all have message ids

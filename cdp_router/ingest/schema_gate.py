@@ -75,7 +75,7 @@ class SchemaGate:
 
     async def set(self, message: schema_pb2.SchemaRules, deadline: Deadline) -> Rules:
         """Replaces all rules; RequestInvalid for rules without a meaning."""
-        rules = Rules.of(message)
+        rules = Rules.from_message(message)
         await self._document.change(lambda known: (None, known if known.message == message else rules), deadline)
         return await self.newest(deadline)
 
@@ -134,6 +134,6 @@ def _apart(columnarised: Columnarised, records: I64, found: Violations) -> Apart
 
 def _read(content: bytes) -> Rules:
     try:
-        return Rules.of(schema_pb2.SchemaRules.FromString(content))
+        return Rules.from_message(schema_pb2.SchemaRules.FromString(content))
     except (DecodeError, RouterError) as error:
         raise DirectoryDamaged(Path(DOCUMENT), str(error)) from error

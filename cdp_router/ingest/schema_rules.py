@@ -76,7 +76,7 @@ class Rules:
         return not self.checks and self.unlisted is Mode.ALLOW
 
     @staticmethod
-    def of(message: schema_pb2.SchemaRules) -> Rules:
+    def from_message(message: schema_pb2.SchemaRules) -> Rules:
         """The rules in a message; RequestInvalid names the part without a meaning."""
         if len(message.rules) > SCHEMA_RULES_MAX:
             raise RequestInvalid("rules.rules", f"{len(message.rules)} of them; at most {SCHEMA_RULES_MAX}")

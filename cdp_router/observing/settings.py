@@ -27,7 +27,7 @@ class Settings:
     traces: bool = False
 
     @staticmethod
-    def of(environment: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         """The settings of an environment; RequestInvalid names the variable without a meaning."""
         return Settings(
             _address(environment.get(METRICS, "")),

@@ -122,7 +122,7 @@ async def _serve(
     cluster, clock = directory.load(), SystemClock()
     routing = Routing(cluster, {})
     link = Link.of(cluster, doors.tls if doors.tls is not None and doors.tls.ca is not None else None)
-    rates, settings = Rates(), Settings.of()
+    rates, settings = Rates(), Settings.from_environment()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     background, director = Background(observing.background.failed), Director(routing)
     book = AddressBook(directory, routing, partial(GrpcShardClient, link=link), shards_at, background)
@@ -177,8 +177,8 @@ class _Router:
         """Adds all services to a server; returns the loops to run alongside it, by name."""
         routing = self.routing
         schema = SchemaGate(routing, self.observing.ingest.violated)
-        limits = IdentifierLimits.of()
-        taking = Ingest(routing, self.clock, self.threads, Blocked.of(), schema, limits)
+        limits = IdentifierLimits.from_environment()
+        taking = Ingest(routing, self.clock, self.threads, Blocked.from_environment(), schema, limits)
         ingest = IngestService(taking, self.observing.ingest, self.rates)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         await self._serve_questions(server)

@@ -56,7 +56,7 @@ async def _serve(
         warm_up.warm_kernels()
     cluster = directory.load()
     directory.check_shard(shard)
-    settings = Settings.of()
+    settings = Settings.from_environment()
     observing = Observing(f"shard-{shard}", settings, settings.metrics_of_shard(shard))
     identity, files = cluster.shard_identity(shard), observing.files()
     store = Store(directory.shard_path(shard), identity, cluster.hash_key, files, sync_mode)

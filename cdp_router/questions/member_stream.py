@@ -40,7 +40,7 @@ class MemberStream:
 
     def drain(self) -> bytes:
         """Bytes written since the last call."""
-        return self._parts.take()
+        return self._parts.drain()
 
     def finish(self) -> bytes:
         """The end of the stream."""
@@ -91,7 +91,7 @@ class _Parts:
     def close(self) -> None:
         """Nothing to release."""
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """All that was kept."""
         data = b"".join(self._parts)
         self._parts.clear()

@@ -56,7 +56,7 @@ class Blocked:
         self._values = frozenset(value.strip(AROUND).lower() for value in values)
 
     @staticmethod
-    def of(environment: Mapping[str, str] = os.environ) -> Blocked:
+    def from_environment(environment: Mapping[str, str] = os.environ) -> Blocked:
         """Values that the environment lists, separated by commas, instead of the usual ones."""
         listed = environment.get(BLOCKED_IDENTIFIERS)
         return Blocked() if listed is None else Blocked(listed.split(","))

@@ -388,7 +388,7 @@ def _write(
             documents.replace(number, new.documents.get(number, {}))
         held = {number: partitions.get(number) or Partition(number, cluster.hash_key) for number in own}
         snapshots = ShardSnapshots(LocalPlace(snapshots_path(path), files), cluster.cluster)
-        for problem in snapshots.take(held, taken_ms, cold_of(frozenset(own)).read, documents.of).problems:
+        for problem in snapshots.take_snapshot(held, taken_ms, cold_of(frozenset(own)).read, documents.of).problems:
             tell(f"cold columns: {problem}")
         files.sync_directory(path)
     files.sync_directory(directory)

@@ -63,7 +63,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """The result of a batch; RateLimited if its key has sent too much."""
         principal = current_principal()
         self._rates.admit_events(principal)  # before any work; and again once others have been counted
-        result = await self._ingest.take(batch, deadline, partial(self._rates.admit_batch, principal))
+        result = await self._ingest.ingest(batch, deadline, partial(self._rates.admit_batch, principal))
         self._metrics.took(batch, result)
         return result
 

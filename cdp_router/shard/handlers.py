@@ -69,7 +69,7 @@ class Handlers:
     def _add_moves(self, server: ShardServer) -> None:
         moves, giver, taker = server.moves, server.moves.giver, server.moves.taker
         self._untimed(methods.READ_HOLDINGS, moves.read_holdings)
-        self._untimed(methods.TAKE_PARTITION, taker.take)
+        self._untimed(methods.TAKE_PARTITION, taker.take_partition)
         self._untimed(methods.STOP_TAKING, taker.stop)
         self._untimed(methods.EXPORT_PARTITION, giver.export)
         self._untimed(methods.READ_EXPORT, giver.read_export)

@@ -34,7 +34,7 @@ class HeldViews:
         held = self._held.setdefault(token, {})
         held.update({each[0].partition: each for each in captured})
 
-    def take(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
+    def views_of(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
         """The views of partitions, without profiles that arrived elsewhere; ViewsLost if they are not here."""
         held = self._held.get(views.token, {})
         # Given once and let go: a view keeps alive what a purge replaces meanwhile.

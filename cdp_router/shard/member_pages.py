@@ -77,7 +77,7 @@ class MemberPages:
             is_full = self._members + batch.num_rows > MEMBERS_PER_MESSAGE
             # Partitions share messages: with many small ones a message each would cost more than its members.
             if self._batches and (is_full or self._bytes + batch.nbytes > MEMBER_MESSAGE_BYTES):
-                yield self.take()
+                yield self.next_page()
             self._batches.append(batch)
             self._members += batch.num_rows
             self._bytes += batch.nbytes
@@ -87,7 +87,7 @@ class MemberPages:
         self._positions.append(position)
         self._type_mismatch |= type_mismatch
 
-    def take(self) -> shard_pb2.ListMembersResponse:
+    def next_page(self) -> shard_pb2.ListMembersResponse:
         """All waiting members, as a message."""
         message = shard_pb2.ListMembersResponse(
             arrow=_stream(self._batches), answered=self._positions, type_mismatch=self._type_mismatch

@@ -135,7 +135,7 @@ class ShardServer:
                     yield message
             position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
             pages.end(position, type_mismatch=members.type_mismatch)
-        yield pages.take()
+        yield pages.next_page()
 
     async def read_all(
         self, request: shard_pb2.ReadAllRequest, deadline: Deadline
@@ -233,7 +233,7 @@ class ShardServer:
 
     async def take_snapshot(self, request: shard_pb2.TakeSnapshotRequest) -> shard_pb2.TakeSnapshotResponse:
         """Writes a snapshot, and copy it if a destination is given; one at a time."""
-        return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take(request.destination))
+        return shard_pb2.TakeSnapshotResponse(snapshot=await self.snapshots.take_snapshot(request.destination))
 
     async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
         """Removes everything of profiles that were erased before this call from all files of this shard."""
@@ -281,7 +281,7 @@ class ShardServer:
         """
         partitions = self._asked_for(request.partitions)
         if request.HasField("views"):
-            held = self._held.take(request.views, partitions)
+            held = self._held.views_of(request.views, partitions)
             return lambda: held
         return partial(capture_all, partitions)
 

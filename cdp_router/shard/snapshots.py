@@ -43,7 +43,7 @@ class Snapshots:
         self._writing_cold: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
 
-    async def take(self, destination: str = "") -> admin_pb2.ShardSnapshot:
+    async def take_snapshot(self, destination: str = "") -> admin_pb2.ShardSnapshot:
         """Writes a snapshot, and copies it if a destination is given."""
         check_destination(destination)
         work = partial(self._take, destination)
@@ -72,7 +72,7 @@ class Snapshots:
             if logged == taken:
                 continue
             try:
-                await self.take()
+                await self.take_snapshot()
                 taken = logged
             except StoreError as error:
                 _LOG.error("%s; trying again in %g s", error, seconds)

@@ -75,7 +75,7 @@ class Claims:
             fresh[found] = ~apart & (links.apart | (links.times[found] < self.times.filled()[pairs]))
         return fresh
 
-    def take(self, links: Links) -> list[int]:
+    def add(self, links: Links) -> list[int]:
         """Records pairs; returns the entries whose target changed."""
         if links.apart:
             lower, pairs, _ = self._paired_new(links)

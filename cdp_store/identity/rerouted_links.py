@@ -44,9 +44,9 @@ def _links(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> No
         message_id = data[offsets[at] : offsets[at + 1]].tobytes()
         pair = old.names.get(int(lower[at])), old.names.get(int(upper[at])), int(times[at]), message_id
         for links in (Links.of([pair]), Links.of([pair], apart=True))[: 1 + int(apart[at])]:
-            state_of(pair[0]).claims.take(links)
+            state_of(pair[0]).claims.add(links)
             seats = state_of(pair[1]).seats
-            seats.take(seats.seating_of(links))
+            seats.apply(seats.seating_of(links))
 
 
 def _places(old: IdentityState, state_of: Callable[[bytes], IdentityState]) -> None:

@@ -95,7 +95,7 @@ class Seats:
         news[known] = ~self._apart.filled()[entries[known]]
         return seating.take(np.flatnonzero(news & _is_first(combine(seating.uppers, seating.lowers))))
 
-    def take(self, seating: Seating) -> None:
+    def apply(self, seating: Seating) -> None:
         """Adds seats, or removes them if the seating marks its pairs as unlinked."""
         before = self._find(seating)
         was_seated: Bools = before >= 0
@@ -159,8 +159,8 @@ class Seats:
         codes = kinds.indices.to_numpy(zero_copy_only=False).astype(np.uint16) if names else np.zeros(0, np.uint16)
         apart = table.column("apart").to_numpy(zero_copy_only=False).astype(np.bool_)
         whole = Seating(uppers, lowers, codes, names)
-        seats.take(whole)
-        seats.take(Seating(uppers[apart], lowers[apart], codes[apart], names, apart=True))
+        seats.apply(whole)
+        seats.apply(Seating(uppers[apart], lowers[apart], codes[apart], names, apart=True))
         return seats
 
     def validate(self) -> None:

@@ -182,9 +182,9 @@ class IdentityState:
             case Recall():
                 return self._recall(change, sequence, view, find)
             case Links():
-                self._note_targets(self.claims.take(change), find)
+                self._note_targets(self.claims.add(change), find)
             case Seating():
-                self.seats.take(change)
+                self.seats.apply(change)
             case AllHome():
                 entry = self.names.add(change.identifier)
                 self.names.place.filled()[entry] = NOBODY

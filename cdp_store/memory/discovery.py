@@ -74,7 +74,7 @@ def seen_attributes(view: PartitionView, key: HashKey) -> Iterator[Seen]:
             for kind, count in zip(*np.unique(kinds[kinds != Kind.UNSET], return_counts=True), strict=True):
                 types[Kind(int(kind))] += int(count)
                 if kind in TEXT_KINDS:
-                    texts.take(Kind(int(kind)), raws[kinds == kind])
+                    texts.add(Kind(int(kind)), raws[kinds == kind])
         instants = np.concatenate(times)
         if instants.size:
             yield Seen(name, types, *texts.told(key), int(instants.min()), int(instants.max()))
@@ -91,7 +91,7 @@ def _properties(
                 if owner == number:
                     types[kind] += _count(column)
                     if kind in TEXT_KINDS:
-                        texts.take(kind, _given(column))
+                        texts.add(kind, _given(column))
         yield Seen(names[number], types, *texts.told(key), *bounds)
 
 
@@ -102,7 +102,7 @@ class _Texts:
         self._view, self._number, self._attribute = view, number, attribute
         self._met = dict[Kind, Bools]()
 
-    def take(self, kind: Kind, codes: I64) -> None:
+    def add(self, kind: Kind, codes: I64) -> None:
         """Marks some as present, by their codes."""
         met = self._met.get(kind)
         if met is None:

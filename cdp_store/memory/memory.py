@@ -359,7 +359,7 @@ class PartitionMemory:
         versions = {name: Versions.join([changes_of(chunk) for chunk in chunks]) for name, chunks in changes.items()}
         for each in versions.values():
             np.minimum.at(first_set, each.rows, each.times)
-        self._times.take(np.arange(created_ms.shape[0], dtype=np.uint32), first_set, created_ms)
+        self._times.update(np.arange(created_ms.shape[0], dtype=np.uint32), first_set, created_ms)
         for attribute, each in versions.items():
             self._apply_changes(np.full(len(each), attribute, np.uint16), each, first_set[each.rows])
 

@@ -44,5 +44,5 @@ def take_times(batch: RecordBatch, people: People, times: ProfileTimes) -> I64:
     first_set[people.of_record[setting]] = batch.record_times[setting]
     np.minimum.at(earliest, people.of_record, batch.record_times)
     seen = earliest != NOT_CREATED
-    first_set[seen] = times.take(people.rows[seen], first_set[seen], earliest[seen])
+    first_set[seen] = times.update(people.rows[seen], first_set[seen], earliest[seen])
     return first_set

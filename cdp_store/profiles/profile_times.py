@@ -98,7 +98,7 @@ class ProfileTimes:
         self._created = list[ChangeTimes]()
         self._latest_created = list[int]()
 
-    def take(self, rows: U32, first_set_ms: I64, earliest_ms: I64) -> I64:
+    def update(self, rows: U32, first_set_ms: I64, earliest_ms: I64) -> I64:
         """Updates the times of rows, each named once, from a batch.
 
         `first_set_ms` are times of the first attribute record to arrive (NOT_CREATED without any), `earliest_ms`

@@ -141,7 +141,7 @@ class Store:
         """
         self._cold_upto = self._log.appended_bytes
         held = {**self._staged, **self.partitions}
-        taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of)
+        taken = self._snapshots.take_snapshot(held, taken_ms, self._logged.rows, self.documents.of)
         return taken, self._trim(taken)
 
     @property
@@ -174,7 +174,7 @@ class Store:
         replaces cannot go.
         """
         held = {**self._staged, **self.partitions}
-        taken = self._snapshots.take(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
+        taken = self._snapshots.take_snapshot(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
         removed = self._trim(taken)
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 

@@ -116,7 +116,7 @@ class ShardSnapshots:
         for name in (name for entry in manifest.partitions for name in entry.cold if name not in spared):
             check_file(self._place, name, manifest.files[name])
 
-    def take(
+    def take_snapshot(
         self,
         partitions: Partitions,
         taken_ms: int,

@@ -118,7 +118,7 @@ def gateway_cluster(
             if faults.before:
                 raise faults.before.pop(0)
             try:
-                result = await made.taking.take(batch, far_deadline())
+                result = await made.taking.ingest(batch, far_deadline())
             except Overloaded as error:
                 raise busy(str(error)) from error
             if faults.after:

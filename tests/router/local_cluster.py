@@ -85,7 +85,7 @@ class LocalCluster:
 
     def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
         """Take a batch."""
-        return self.run(self.taking.take(batch, far_deadline()))
+        return self.run(self.taking.ingest(batch, far_deadline()))
 
     def query(self, text: str = "", as_of_ms: int | None = None, **options: Any) -> query_pb2.QueryResponse:
         """Ask a question."""

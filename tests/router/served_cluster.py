@@ -80,7 +80,7 @@ class Served:
 
     async def ingest(self, batch: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
         """Take a batch."""
-        return await self.taking.take(batch, far_deadline())
+        return await self.taking.ingest(batch, far_deadline())
 
     def state(self) -> tuple[Any, ...]:
         """What changes when anything is changed: log positions, rules of retention, named segments."""

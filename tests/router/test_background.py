@@ -151,7 +151,7 @@ def test_tasks_are_made_in_one_place_only() -> None:
 
 
 def test_failures_are_among_the_metrics_of_every_process() -> None:
-    observing = Observing("shard-0", Settings.of(), None)
+    observing = Observing("shard-0", Settings.from_environment(), None)
     observing.background.failed("maintenance")
     assert observing._registry.get_sample_value("cdp_background_failures_total", {"task": "maintenance"}) == 1
     for process in (shard, router, gateway):
@@ -345,10 +345,10 @@ def test_a_move_that_ends_by_a_defect_says_so_and_is_begun_again(
         request = pb.TakePartitionRequest(cluster=CLUSTER.cluster, partition=0, epoch=2, from_shard=0, from_address="0")
         with monkeypatch.context() as patched:
             patched.setattr(taker._taking, "adopt", lambda *_: {}[7])
-            await taker.take(request)
+            await taker.take_partition(request)
             await asyncio.gather(taker._under_way[PartitionId(0)].task, return_exceptions=True)
             assert taker.describe(PartitionId(0)).progress.problem == "KeyError: 7"
-        await taker.take(request)
+        await taker.take_partition(request)
         await taker._under_way[PartitionId(0)].task
         assert taker.describe(PartitionId(0)).state == pb.HOLDING_STATE_OWNED
         for server in servers.values():

@@ -278,7 +278,10 @@ def test_a_salvage_takes_of_each_document_the_newest_that_is_left(tmp_path: Path
     said = "\n".join(salvaged(directory))
     assert str(path) in said and "earlier version" in said
     store = open_store(directory.shard_path(0), cluster=cluster)
-    assert {name: each.content for name, each in store.documents.of(FIRST).items()} == {"a": b"a2", "b": b"b2"}
+    assert {name: each.content for name, each in store.documents.of(FIRST).items()} == {
+        "a": b"a2",
+        "b": b"b2",
+    }
     store.close()
 
 

@@ -77,7 +77,7 @@ def query(
                     request.cql = json_text
                 case _:
                     request.segment.CopyFrom(segment_of(question))
-            members = Members.of(client.members(request))
+            members = Members.from_responses(client.members(request))
             _print_ids(members, as_json)
             end_with(members.warnings, found=len(members.ids()))
             return

@@ -142,7 +142,7 @@ class _Loading:
         rules = content_rules(columns.schema, self.mapping, self.reading)
         for batch in columns.table.batches(_COLUMN_ROWS if mappable else _ROWS_OF_COLUMNS):
             hashes = row_hashes(batch, lambda name: rules.paths.get(name, name)) + rules.lanes
-            whole = _Identified(batch, before, hashes, ids.of(hashes))
+            whole = _Identified(batch, before, hashes, ids.ids_of(hashes))
             for part in _within_limit(whole) if mappable else [whole]:
                 mapped = map_columns(part.batch, self.mapping) if mappable else None
                 if mapped is None or part.batch.nbytes > _COLUMN_BYTES:

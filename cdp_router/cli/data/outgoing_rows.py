@@ -108,7 +108,9 @@ class EncodedRows:
         """The rows with their ids; those without one get theirs."""
         given = self.message_ids
         if lacking := list(compress(self.contents, map(not_, given))):
-            made = np.insert(ids.of(lanes_of(lacking)), 0, _ID_HEAD, axis=1).view(f"S{1 + ID_BYTES}").ravel().tolist()
+            made = (
+                np.insert(ids.ids_of(lanes_of(lacking)), 0, _ID_HEAD, axis=1).view(f"S{1 + ID_BYTES}").ravel().tolist()
+            )
             next_id = iter(made).__next__
             given = made if len(made) == len(given) else [message_id or next_id() for message_id in given]
         return list(map(b"".join, zip(*self.fronts, given, *self.rests, strict=True)))

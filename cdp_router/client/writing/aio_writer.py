@@ -156,7 +156,7 @@ class AsyncWriter:
                     await self._changed.wait_for(self._outbox.is_due)
             except TimeoutError:
                 pass  # old enough
-            sending = self._outbox.take(clock.monotonic())
+            sending = self._outbox.next_sending(clock.monotonic())
             self._changed.notify_all()
             return sending
 

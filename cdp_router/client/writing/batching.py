@@ -145,7 +145,7 @@ class Waiting:
         """True if enough records or bytes wait for a batch to be sent at once."""
         return len(self._records) >= self._batch_records or self._bytes >= min(BATCH_BYTES_MAX, self._queue_bytes // 2)
 
-    def take(self) -> Sending:
+    def drain(self) -> Sending:
         """Take a batch off the queue, which must not be empty."""
         taken, size = list[Outgoing](), 0
         while self._records and len(taken) < self._batch_records:

@@ -97,9 +97,9 @@ class Outbox:
         """True if waiting records are to be sent at once: they fill a batch, or a flush or close wants them sent."""
         return self.waiting.is_batch() or self._flushing or self.closed
 
-    def take(self, now: float) -> Sending:
+    def next_sending(self, now: float) -> Sending:
         """The next batch, which must not be empty."""
-        sending = self.waiting.take()
+        sending = self.waiting.drain()
         self._first_at, self._sending = now, len(sending.message_ids)
         self._unanswered = self._sending
         self._flushing = self._flushing and bool(self.waiting)

@@ -177,7 +177,7 @@ class Writer:
             if not self._outbox.waiting:
                 return None
             self._changed.wait_for(self._outbox.is_due, self._outbox.linger_seconds(time.monotonic()))
-            sending = self._outbox.take(time.monotonic())
+            sending = self._outbox.next_sending(time.monotonic())
             self._changed.notify_all()
             return sending
 

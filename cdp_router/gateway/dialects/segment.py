@@ -34,7 +34,7 @@ def call_type(name: str) -> str:
 
 def map_segment(call: Mapping[str, Any], envelope: Envelope) -> list[WireRow]:
     """The rows of one call; RecordInvalid names its fault."""
-    return map_call(Call.of(call), envelope)
+    return map_call(Call.from_mapping(call), envelope)
 
 
 def map_call(call: Call, envelope: Envelope) -> list[WireRow]:
@@ -78,7 +78,7 @@ def said_by_call(call: Call, envelope: Envelope) -> Said | None:
 
 def said_by_segment(item: Any, envelope: Envelope) -> Said | None:
     """The same for a call that was read as JSON."""
-    return said_by_call(Call.of(item), envelope) if isinstance(item, dict) else None
+    return said_by_call(Call.from_mapping(item), envelope) if isinstance(item, dict) else None
 
 
 def _is_of_server(call: Call) -> bool:

@@ -44,7 +44,7 @@ class Call(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     channel: Any = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Call:
+    def from_mapping(cls, given: Mapping[str, Any]) -> Call:
         """The fields of an object that was read as JSON."""
         return cls(**{name: given.get(key) for name, key in _KEYS})
 

@@ -53,7 +53,7 @@ def usual_wrap(envelope: Envelope) -> Callable[[UsualCall], str]:
 
 def wrap_segment(item: Any, envelope: Envelope) -> str:
     """The same for a call that was read as JSON."""
-    return wrap_call(Call.of(item), envelope)
+    return wrap_call(Call.from_mapping(item), envelope)
 
 
 def wrap_posthog(item: Any, envelope: Envelope) -> str:

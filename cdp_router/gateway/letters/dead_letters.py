@@ -77,7 +77,7 @@ class DeadLetters:
         """Keeps encoded letters of one source likewise; room is held for `held` bytes of them."""
         directory = self.path / directory_name(source)
         if self.room is not None:
-            self.room.take(directory, len(lines), held)
+            self.room.charge(directory, len(lines), held)
         if not directory.exists():
             directory.mkdir(parents=True, exist_ok=True)
             for parent in (directory.parent, directory.parent.parent):

@@ -46,7 +46,7 @@ class RoomLimits:
     per_second: int = 4 * MIB  # of one source's letters, and eight times as much at once
 
     @staticmethod
-    def of(environment: Mapping[str, str] = os.environ) -> RoomLimits:
+    def from_environment(environment: Mapping[str, str] = os.environ) -> RoomLimits:
         """The limits, with those in MiB from the environment instead of the usual ones; ValueError for no number."""
         usual = RoomLimits()
         return RoomLimits(
@@ -91,7 +91,7 @@ class LetterRoom:
             if not self._held[directory.name]:
                 del self._held[directory.name]
 
-    def take(self, directory: Path, size: int, held: int) -> None:
+    def charge(self, directory: Path, size: int, held: int) -> None:
         """Counts bytes before they are written; LettersFull if those beyond the room held for them find none.
 
         The rate refuses nothing here: other records of the request may have been accepted by now.
@@ -100,7 +100,7 @@ class LetterRoom:
             with self._lock:
                 self._check(directory, size, held)
         self._total += size
-        self._rate(directory.name).take(size)
+        self._rate(directory.name).spend(size)
 
     def _check(self, directory: Path, size: int, own: int) -> None:
         """Raises LettersFull if so many bytes exceed the room left by others; `own` of the held bytes is for them."""

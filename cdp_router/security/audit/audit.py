@@ -97,7 +97,7 @@ class Audit:
         if self._refused.wait_seconds():
             self._unlisted += 1
             return
-        self._refused.take(1)
+        self._refused.spend(1)
         facts = {"unlisted_before": self._unlisted} if self._unlisted else {}
         self._unlisted = 0
         await self._keep(call, call.reason, facts, durable=False)

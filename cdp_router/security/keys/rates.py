@@ -26,7 +26,7 @@ class Rates:
         bucket = self._bucket(self._calls, principal.key, principal.calls_per_second)
         if bucket is not None:
             _check(bucket, principal, "calls")
-            bucket.take(1)
+            bucket.spend(1)
 
     def admit_events(self, principal: Principal) -> None:
         """Raises RateLimited if records come too soon after those before."""
@@ -43,7 +43,7 @@ class Rates:
         """Counts records that were accepted."""
         bucket = self._bucket(self._events, principal.key, principal.events_per_second)
         if bucket is not None:
-            bucket.take(count)
+            bucket.spend(count)
 
     def _bucket(self, buckets: dict[str, TokenBucket], key: str, rate: float | None) -> TokenBucket | None:
         if rate is None:

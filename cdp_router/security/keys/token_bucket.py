@@ -21,7 +21,7 @@ class TokenBucket:
             self._fill()
             return max(0.0, (1.0 - self._tokens) / self.rate)
 
-    def take(self, count: float) -> None:
+    def spend(self, count: float) -> None:
         """Removes that many, even more than are there."""
         with self._lock:
             self._fill()

@@ -97,7 +97,7 @@ class Taker:
         # `adopt` on.
         self._one = asyncio.Lock()
 
-    async def take(self, request: pb.TakePartitionRequest) -> pb.TakePartitionResponse:
+    async def take_partition(self, request: pb.TakePartitionRequest) -> pb.TakePartitionResponse:
         """Begins or resumes to take a partition over; does nothing if it is here already."""
         check_cluster(self._store, request.cluster)
         number, wanted = (

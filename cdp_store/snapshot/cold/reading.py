@@ -55,7 +55,7 @@ def read_receipts(
         manifest, earliest = snapshots.newest, _Earliest(identifiers, from_ms, rows_max)
         try:
             for table in _tables(manifest, place, log, partition, identifiers):
-                earliest.take(table)
+                earliest.add(table)
         except (SnapshotDamaged, SnapshotFailed, FileNotFoundError):
             # Two snapshots written meanwhile remove files that an older one named, and the log after it.
             if snapshots.newest is manifest:
@@ -74,7 +74,7 @@ class _Earliest:
         self._until_ms: int | None = None
         self._kept, self._count = [SCHEMA.empty_table()], 0
 
-    def take(self, table: pa.Table) -> None:
+    def add(self, table: pa.Table) -> None:
         """Adds rows that arrived after all rows added before."""
         texts, codes = encoded_text(table, "identifier")
         wanted = np.append(pc.is_in(texts, value_set=self._identifiers).to_numpy(zero_copy_only=False), False)

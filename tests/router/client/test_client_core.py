@@ -77,7 +77,7 @@ def test_what_waits_is_due_when_it_is_old_enough_a_batch_or_flushed() -> None:
     assert outbox.linger_seconds(101.0) == 4.0 and outbox.linger_seconds(200.0) == 0.0
     outbox.put(record, 103.0)
     assert outbox.is_due() and outbox.linger_seconds(103.0) == 2.0, "it is as old as its first record"
-    sending = outbox.take(104.0)
+    sending = outbox.next_sending(104.0)
     assert len(sending.message_ids) == 2 and not outbox.waiting and not outbox.is_flushed()
     outbox.flush()
     outbox.lost(sending, RuntimeError("away"))
@@ -90,7 +90,7 @@ def test_a_sender_that_ended_fails_every_call_and_says_what_it_left() -> None:
     record = encode("View", {}, "ann", "", None, None)
     outbox.put(record, 0.0)
     assert not outbox.may_put(record)
-    outbox.take(0.0)
+    outbox.next_sending(0.0)
     outbox.put(record, 0.0)
     outbox.ended(ZeroDivisionError())
     assert outbox.may_put(record) and outbox.is_flushed()

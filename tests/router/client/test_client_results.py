@@ -164,11 +164,11 @@ def test_what_has_no_members_or_names_nobody_is_refused_before_it_is_sent() -> N
 
 def test_tables_of_answers() -> None:
     numbers = [query_pb2.BreakdownRow(value=to_value(value), count=1) for value in (1, 2.5, None)]
-    found = Answer.of(query_pb2.QueryResponse(breakdown=numbers)).to_arrow()
+    found = Answer.from_response(query_pb2.QueryResponse(breakdown=numbers)).to_arrow()
     assert found.column("value").to_pylist() == [1.0, 2.5, None]
-    assert Answer.of(query_pb2.QueryResponse(count=3)).to_polars()["count"].to_list() == [3]
+    assert Answer.from_response(query_pb2.QueryResponse(count=3)).to_polars()["count"].to_list() == [3]
     steps = [query_pb2.FunnelStep(label="A", count=5), query_pb2.FunnelStep(label="B", count=2)]
-    frame = Answer.of(query_pb2.QueryResponse(funnel=steps)).to_pandas()
+    frame = Answer.from_response(query_pb2.QueryResponse(funnel=steps)).to_pandas()
     assert frame.to_dict("list") == {"step": ["A", "B"], "count": [5, 2]}
 
 
@@ -219,9 +219,9 @@ def test_the_table_of_an_empty_report_has_its_columns() -> None:
     for name in ("trend", "retention", "overlap", "distribution", "rfm", "flow"):
         response = query_pb2.QueryResponse()
         getattr(response, name).SetInParent()
-        table = Answer.of(response).to_arrow()
+        table = Answer.from_response(response).to_arrow()
         assert table.num_rows == 0 and table.num_columns >= 3
-    assert Answer.of(query_pb2.QueryResponse(count=3)).to_arrow().to_pydict() == {"count": [3]}
+    assert Answer.from_response(query_pb2.QueryResponse(count=3)).to_arrow().to_pydict() == {"count": [3]}
 
 
 def test_importing_the_client_loads_no_table_library() -> None:

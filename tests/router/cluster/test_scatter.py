@@ -201,7 +201,7 @@ def test_a_shard_that_never_answers_misses_the_deadline(tmp_path: Path) -> None:
         found = cluster.ask(query_pb2.QueryRequest(text="everyone", allow_partial=True), Deadline.after(0.2, 1.0))
         assert list(found.flags) == ["PARTIAL"]
         with pytest.raises(DeadlineMissed):
-            cluster.run(cluster.taking.take(protobuf_batch(RECORDS), Deadline.after(0.2, 1.0)))
+            cluster.run(cluster.taking.ingest(protobuf_batch(RECORDS), Deadline.after(0.2, 1.0)))
 
 
 def test_an_evaluation_stops_when_its_deadline_has_passed(cluster: LocalCluster) -> None:

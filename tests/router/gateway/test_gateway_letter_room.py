@@ -86,10 +86,10 @@ def test_letters_leave_room_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_the_limits_are_what_the_environment_says() -> None:
-    assert RoomLimits.of({}) == RoomLimits()
-    assert RoomLimits.of({OF_SOURCE: "1", OF_ALL: "2", FREE: "0"}) == RoomLimits(MIB, 2 * MIB, 0)
+    assert RoomLimits.from_environment({}) == RoomLimits()
+    assert RoomLimits.from_environment({OF_SOURCE: "1", OF_ALL: "2", FREE: "0"}) == RoomLimits(MIB, 2 * MIB, 0)
     with pytest.raises(ValueError, match=OF_ALL):
-        RoomLimits.of({OF_ALL: "-1"})
+        RoomLimits.from_environment({OF_ALL: "-1"})
 
 
 def test_a_request_whose_letters_have_no_room_is_told_to_come_again_and_nothing_of_it_is_taken(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class _Warning:
     def __init__(self, taking: Any) -> None:
         self._taking = taking
 
-    async def take(self, batch: ingest_pb2.Batch, deadline: Any) -> ingest_pb2.BatchResult:
+    async def ingest(self, batch: ingest_pb2.Batch, deadline: Any) -> ingest_pb2.BatchResult:
         result: ingest_pb2.BatchResult = await self._taking.take(batch, deadline)
         if b"doubtful" in batch.msgpack_rows:
             result.warnings.add(index=1, code="IDENTIFIER_LIMIT", message="it has too many identifiers")

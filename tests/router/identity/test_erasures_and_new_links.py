@@ -139,7 +139,7 @@ def test_who_comes_back_while_a_link_is_on_its_way_is_linked(tmp_path: Path, par
         async def forget_and_return() -> None:
             await erasing(cluster)()
             again = rows(login("m2", device=device, time_ms=T + 5), batch_id=b"2")
-            assert (await cluster.taking.take(again, far_deadline())).accepted == 1
+            assert (await cluster.taking.ingest(again, far_deadline())).accepted == 1
 
         shards.interrupt(LINKS, forget_and_return)
         cluster.ingest(rows(login("m1", device=device), batch_id=b"1"))
@@ -211,7 +211,7 @@ def test_who_comes_back_counts_from_the_new_record_and_not_from_the_link_on_its_
 
         async def forget_and_return() -> None:
             await erasing(cluster)()
-            await cluster.taking.take(rows(login("m2", device=device, time_ms=T + 5), batch_id=b"2"), far_deadline())
+            await cluster.taking.ingest(rows(login("m2", device=device, time_ms=T + 5), batch_id=b"2"), far_deadline())
 
         shards.interrupt(LINKS, forget_and_return)
         cluster.ingest(rows(login("m1", device=device), batch_id=b"1"))
@@ -237,7 +237,7 @@ def test_what_a_link_moves_while_its_person_is_erased_goes_too(tmp_path: Path, p
                 await sending
 
             shards.interrupt(LINKS, wait)
-            sending = awaited(cluster.taking.take(rows(login("m1", device=device), batch_id=b"1"), far_deadline()))
+            sending = awaited(cluster.taking.ingest(rows(login("m1", device=device), batch_id=b"1"), far_deadline()))
             await is_waiting.wait()
             shards.interrupt_erasure(lambda request: request.must_remember, let_go_on)
             await erasing(cluster)()
@@ -260,7 +260,7 @@ def test_what_a_device_sends_while_its_person_is_erased_makes_no_profile_of_the_
         cluster.ingest(rows(login("m1", user, device), batch_id=b"1"))
 
         async def send() -> None:
-            await cluster.taking.take(rows(["View", None, device, T + 5, "m2", {}], batch_id=b"2"), far_deadline())
+            await cluster.taking.ingest(rows(["View", None, device, T + 5, "m2", {}], batch_id=b"2"), far_deadline())
 
         shards.interrupt_erasure(lambda request: request.partition == home(("anonymous_id", device)), send)
         cluster.run(erasing(cluster, ("user_id", user))())

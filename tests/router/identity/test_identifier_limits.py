@@ -120,7 +120,7 @@ def test_batches_that_come_together_share_the_seats(tmp_path: Path) -> None:
 
         async def together() -> list[ingest_pb2.BatchResult]:
             batches = [seen_with("ann", f"d{n}", 1, b"b%d" % n) for n in range(6)]
-            return list(await asyncio.gather(*(cluster.taking.take(batch, far_deadline()) for batch in batches)))
+            return list(await asyncio.gather(*(cluster.taking.ingest(batch, far_deadline()) for batch in batches)))
 
         results = cluster.run(together())
         assert sum(len(refused(result)) for result in results) == 4
@@ -216,10 +216,10 @@ def _until_it_works(cluster: LocalCluster, batch: ingest_pb2.Batch) -> ingest_pb
 
 
 def test_limits_are_read_from_the_environment() -> None:
-    usual = IdentifierLimits.of({})
+    usual = IdentifierLimits.from_environment({})
     assert (usual.of_kind("anonymous_id"), usual.of_kind("email"), usual.of_kind("crm")) == (1000, 100, 100)
-    own = IdentifierLimits.of({"CDP_IDENTIFIERS_MAX": "email=5, crm = 1,others=7"})
+    own = IdentifierLimits.from_environment({"CDP_IDENTIFIERS_MAX": "email=5, crm = 1,others=7"})
     assert [own.of_kind(kind) for kind in ("anonymous_id", "email", "crm", "phone")] == [1000, 5, 1, 7]
     for wrong in ("email", "email=", "email=0", "E-Mail=3", "email=many", "email=4294967296", "email=-1"):
         with pytest.raises(RequestInvalid, match="CDP_IDENTIFIERS_MAX"):
-            IdentifierLimits.of({"CDP_IDENTIFIERS_MAX": wrong})
+            IdentifierLimits.from_environment({"CDP_IDENTIFIERS_MAX": wrong})

@@ -81,7 +81,7 @@ def test_values_that_name_nobody_link_nobody(tmp_path: Path) -> None:
 
 
 def test_which_values_are_blocked_can_be_told() -> None:
-    usual, own = Blocked.of({}), Blocked.of({"CDP_BLOCKED_IDENTIFIERS": "Test, nobody"})
+    usual, own = Blocked.from_environment({}), Blocked.from_environment({"CDP_BLOCKED_IDENTIFIERS": "Test, nobody"})
     assert [usual(value) for value in ("NULL", "test", "0-0", "007")] == [True, False, True, False]
     assert [own(value) for value in ("null", "TEST", "nobody", "000")] == [False, True, True, True]
 

@@ -291,7 +291,7 @@ def test_records_that_share_a_flight_with_undecided_ones_are_all_taken_once(tmp_
 
         async def together() -> list[ingest_pb2.BatchResult]:
             batches = [batch for pair in zip(mixed, others, strict=True) for batch in pair]
-            return list(await asyncio.gather(*(cluster.taking.take(batch, far_deadline()) for batch in batches)))
+            return list(await asyncio.gather(*(cluster.taking.ingest(batch, far_deadline()) for batch in batches)))
 
         results = cluster.run(together())
         assert [(each.accepted, each.duplicates) for each in results] == [(1, 2), (1, 0)] * 6

@@ -174,13 +174,13 @@ def test_other_values_are_other_records(tmp_path: Path, one: pa.Array, other: pa
         path = tmp_path / f"{number}.parquet"
         pq.write_table(pa.table({"user_id": ["u"], "event": ["E"], "time": ["2026-03-01"], "p": column}), path)
         hashes = importing.row_hashes(pq.read_table(path).to_batches()[0], lambda name: name)
-        ids.add(ContentIds().of(hashes).tobytes())
+        ids.add(ContentIds().ids_of(hashes).tobytes())
     assert len(ids) == 2
 
 
 def _id_of(column: pa.Array) -> bytes:
     hashes = importing.row_hashes(pa.record_batch({"p": column}), lambda name: name)
-    return ContentIds().of(hashes).tobytes()
+    return ContentIds().ids_of(hashes).tobytes()
 
 
 @pytest.mark.parametrize("kind", [pa.decimal128(38, 4), pa.decimal256(60, 10)], ids=str)
@@ -217,12 +217,12 @@ def test_occurrences_are_counted_across_batches(batches: list[list[int]]) -> Non
 
 def test_ids_do_not_change_from_version_to_version() -> None:
     """Else everything imported by an older one would be taken again."""
-    ids = ContentIds("").of(lanes_of([b"a", b"b", b"a"]))
+    ids = ContentIds("").ids_of(lanes_of([b"a", b"b", b"a"]))
     assert [bytes(each).decode() for each in ids] == IDS
     batch = pa.record_batch({
         "user_id": ["u", None], "n": [1, None], "f": [0.5, None], "t": pa.array([1, None], pa.timestamp("ms")),
         "o": [{"x": [1, None], "y": True}, None], "d": pa.array([20_000, None], pa.int32()).view(pa.date32()),
         "m": pa.array([[("k", "v")], None], pa.map_(pa.string(), pa.string())),
     })  # fmt: skip
-    assert ContentIds("").of(importing.row_hashes(batch, lambda name: name))[0].tobytes() == ROW_ID
-    assert ContentIds("x").of(lanes_of([b"a"])).tobytes() != ids[0].tobytes()
+    assert ContentIds("").ids_of(importing.row_hashes(batch, lambda name: name))[0].tobytes() == ROW_ID
+    assert ContentIds("x").ids_of(lanes_of([b"a"])).tobytes() != ids[0].tobytes()

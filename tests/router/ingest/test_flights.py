@@ -94,7 +94,7 @@ def _digests(cluster: LocalCluster) -> list[object]:
 
 
 async def _all(cluster: LocalCluster, batches: Sequence[ingest_pb2.Batch]) -> list[ingest_pb2.BatchResult]:
-    return await asyncio.gather(*(cluster.taking.take(batch, far_deadline()) for batch in batches))
+    return await asyncio.gather(*(cluster.taking.ingest(batch, far_deadline()) for batch in batches))
 
 
 @settings(max_examples=25, deadline=None)
@@ -129,7 +129,7 @@ def test_what_waits_for_a_flight_goes_in_the_next(tmp_path: Path, monkeypatch: p
 
         async def run() -> list[Taken]:
             flights = cluster.taking._flights
-            taking = [asyncio.create_task(flights.take(each.batch, each.links, far_deadline())) for each in read]
+            taking = [asyncio.create_task(flights.deliver(each.batch, each.links, far_deadline())) for each in read]
             for gate in gates:
                 await gate.asked.acquire()
                 gate.open.set()
@@ -166,7 +166,7 @@ def test_a_caller_that_goes_away_stops_nobody_on_its_flight(tmp_path: Path, monk
             return load(*given)
 
         read = [columnarise(_of_shard(0, name), NOW_MS) for name in NAMES[:3]]
-        takes = (cluster.taking._flights.take(each.batch, each.links, far_deadline()) for each in read)
+        takes = (cluster.taking._flights.deliver(each.batch, each.links, far_deadline()) for each in read)
         first, second, third = [asyncio.create_task(take) for take in takes]
         await gate.asked.acquire()
         monkeypatch.setattr("cdp_router.ingest.flights.load", slowly)
@@ -193,8 +193,8 @@ def test_a_shard_that_hangs_holds_up_only_what_concerns_it(tmp_path: Path, toget
         deadline = Deadline.after(1.0, 1.0)
 
         async def run() -> tuple[bool, ingest_pb2.BatchResult, list[object]]:
-            stuck = [asyncio.create_task(cluster.taking.take(batch, deadline)) for batch in hanging]
-            served = asyncio.create_task(cluster.taking.take(other, deadline if together else far_deadline()))
+            stuck = [asyncio.create_task(cluster.taking.ingest(batch, deadline)) for batch in hanging]
+            served = asyncio.create_task(cluster.taking.ingest(other, deadline if together else far_deadline()))
             result = await served
             first = not any(task.done() for task in stuck)
             return first, result, list(await asyncio.gather(*stuck, return_exceptions=True))
@@ -213,7 +213,7 @@ def test_a_shard_that_is_away_fails_only_the_batches_that_concern_it(tmp_path: P
         batches = [_of_partition(partition, name) for name in NAMES[:3] for partition in (0, 1, 3)]
 
         async def run() -> list[object]:
-            tasks = (cluster.taking.take(batch, far_deadline()) for batch in batches)
+            tasks = (cluster.taking.ingest(batch, far_deadline()) for batch in batches)
             return list(await asyncio.gather(*tasks, return_exceptions=True))
 
         found = cluster.run(run())
@@ -226,8 +226,8 @@ def test_the_deadline_of_one_batch_is_not_that_of_its_flight(tmp_path: Path) -> 
     with _gated(tmp_path) as (cluster, gates):
 
         async def run() -> ingest_pb2.BatchResult:
-            patient = [asyncio.create_task(cluster.taking.take(_batch(n), far_deadline())) for n in (0, 1, 5)]
-            hurried = asyncio.create_task(cluster.taking.take(_batch(6), Deadline.after(0.2, 0.2)))
+            patient = [asyncio.create_task(cluster.taking.ingest(_batch(n), far_deadline())) for n in (0, 1, 5)]
+            hurried = asyncio.create_task(cluster.taking.ingest(_batch(6), Deadline.after(0.2, 0.2)))
             with pytest.raises(DeadlineMissed, match="send the batch again"):
                 await hurried
             for gate in gates:

@@ -153,7 +153,7 @@ def test_records_that_python_reads_are_read_in_pieces_beside_the_event_loop(
     steps = _Steps(lambda: len(looked_at))
     with local_cluster(tmp_path) as cluster:
         taking = Ingest(cluster.routing, FixedClock(), steps)
-        result = cluster.run(taking.take(_unusual(count), Deadline.after(60, 60)))
+        result = cluster.run(taking.ingest(_unusual(count), Deadline.after(60, 60)))
     assert (result.accepted, sum(steps.pieces), max(steps.pieces)) == (count, count, PIECE_RECORDS)
 
 
@@ -172,7 +172,7 @@ def test_reading_stops_with_the_deadline(tmp_path: Path, monkeypatch: pytest.Mon
     with local_cluster(tmp_path) as cluster, ThreadPoolExecutor(1) as threads:
         taking = Ingest(cluster.routing, FixedClock(), threads)
         with pytest.raises(DeadlineMissed):
-            cluster.run(taking.take(_unusual(4 * PIECE_RECORDS), Passing()))  # type: ignore[arg-type]
+            cluster.run(taking.ingest(_unusual(4 * PIECE_RECORDS), Passing()))  # type: ignore[arg-type]
     assert len(looked_at) == PIECE_RECORDS
 
 
@@ -191,7 +191,7 @@ def test_a_caller_that_hangs_up_stops_the_reading(tmp_path: Path, monkeypatch: p
                 return real(row, *rest)
 
             monkeypatch.setattr(columnarised, "check_row", look)
-            calls.append(loop.create_task(taking.take(_unusual(4 * PIECE_RECORDS), Deadline.after(60, 60))))
+            calls.append(loop.create_task(taking.ingest(_unusual(4 * PIECE_RECORDS), Deadline.after(60, 60))))
             with pytest.raises(asyncio.CancelledError):
                 await calls[0]
 

@@ -68,7 +68,7 @@ class Schema:
 
     def take(self, *packed: list[Any], batch_id: bytes = b"b") -> ingest_pb2.BatchResult:
         """Take records."""
-        return self.cluster.run(self.taking.take(rows(*packed, batch_id=batch_id), far_deadline()))
+        return self.cluster.run(self.taking.ingest(rows(*packed, batch_id=batch_id), far_deadline()))
 
 
 @contextmanager
@@ -155,13 +155,13 @@ def test_rules_are_kept_and_another_router_follows_them(tmp_path: Path) -> None:
 )
 def test_rules_that_make_no_sense_are_refused(rules: list[dict[str, Any]], problem: str) -> None:
     with pytest.raises(RequestInvalid, match=problem):
-        Rules.of(rules_of(*rules))
+        Rules.from_message(rules_of(*rules))
 
 
 def test_numbers_beyond_64_bits_can_be_listed() -> None:
     listed = [{"number": 1e300}, {"number": float(1 << 63)}, {"integer": str((1 << 63) - 1)}]
     rule = {"event": "A", "mode": "WARN", "properties": [{"name": "p", "allowed": listed}]}
-    [check] = Rules.of(rules_of(rule)).checks.values()
+    [check] = Rules.from_message(rules_of(rule)).checks.values()
     allowed = check.properties[0].allowed
     assert allowed is not None and allowed.integers.tolist() == [(1 << 63) - 1]
     assert allowed.floats.tolist() == [1e300, float(1 << 63)]
@@ -199,7 +199,7 @@ def test_columns_are_checked_as_single_records_would_be(
     wanted = [
         n for n, (name, values) in enumerate(said) if name == "A" and _breaks(values, rule, type_name, only_these)
     ]
-    assert check(batch_of(records), Rules.of(message)).of_mode(Mode.REJECT).tolist() == wanted
+    assert check(batch_of(records), Rules.from_message(message)).of_mode(Mode.REJECT).tolist() == wanted
 
 
 def _breaks(values: dict[str, Any], rule: dict[str, Any], type_name: str | None, only_these: bool) -> bool:
@@ -269,7 +269,9 @@ def _stranger(number: int, keys: Iterable[int]) -> Event:
 def test_records_that_break_very_many_rules_in_very_many_ways_take_little_memory() -> None:
     random, keys, count = Random(1), 80, 3000
     batch = batch_of([_stranger(n, [key for key in range(keys) if random.random() < 0.5]) for n in range(count)])
-    rules = Rules.of(rules_of({"event": "Charged", "mode": "WARN", "properties": [{"name": "a"}], "only_these": True}))
+    rules = Rules.from_message(
+        rules_of({"event": "Charged", "mode": "WARN", "properties": [{"name": "a"}], "only_these": True})
+    )
     tracemalloc.start()
     try:
         found = check(batch, rules)
@@ -284,12 +286,14 @@ def test_records_that_break_very_many_rules_in_very_many_ways_take_little_memory
 def test_names_that_stand_in_no_rule_are_counted_as_one() -> None:
     """Senders choose them: metrics by name would grow as long as anybody sends new ones, and may tell of people."""
     events = [Event(user("ann"), f"event {number}", NOW_MS) for number in range(50)]
-    found = check(batch_of(events), Rules.of(rules_of(unlisted="WARN")))
+    found = check(batch_of(events), Rules.from_message(rules_of(unlisted="WARN")))
     assert found.counts == {(("*", "", "unlisted"), Mode.WARN): 50}
 
 
 def test_each_key_of_a_batch_is_looked_at_where_it_stands() -> None:
-    rules = Rules.of(rules_of({"event": "Charged", "mode": "WARN", "properties": [{"name": "k1"}], "only_these": True}))
+    rules = Rules.from_message(
+        rules_of({"event": "Charged", "mode": "WARN", "properties": [{"name": "k1"}], "only_these": True})
+    )
     batch = batch_of([_stranger(0, [1, 2]), Event(user("ann"), "Other", NOW_MS, properties={"k2": 1}),
                       _stranger(1, [3]), _stranger(2, [1]), _stranger(3, [3, 2])])  # fmt: skip
     found = check(batch, rules)

@@ -208,17 +208,19 @@ def test_spans_go_from_the_caller_over_the_router_to_the_shard() -> None:
 
 
 def test_settings_of_an_environment() -> None:
-    found = Settings.of({"CDP_METRICS": "127.0.0.1:9464", "CDP_ACCESS_LOG": "1", "CDP_SLOW_QUERY_MS": "50"})
+    found = Settings.from_environment(
+        {"CDP_METRICS": "127.0.0.1:9464", "CDP_ACCESS_LOG": "1", "CDP_SLOW_QUERY_MS": "50"}
+    )
     assert found == Settings(("127.0.0.1", 9464), True, 50.0, False)
     assert found.metrics_of_shard(1) == ("127.0.0.1", 9466)
-    assert Settings.of({}).metrics_of_shard(1) is None
-    assert Settings.of({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}).traces
+    assert Settings.from_environment({}).metrics_of_shard(1) is None
+    assert Settings.from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}).traces
 
 
 @pytest.mark.parametrize("variable", ["CDP_METRICS", "CDP_SLOW_QUERY_MS"])
 def test_a_setting_without_meaning_names_its_variable(variable: str) -> None:
     with pytest.raises(RequestInvalid, match=variable):
-        Settings.of({variable: "nonsense"})
+        Settings.from_environment({variable: "nonsense"})
 
 
 # ------------------------------------------------------------------------------------------------------- the live view

@@ -152,7 +152,7 @@ def test_a_list_of_members_comes_with_the_warnings_of_its_question(text: str, tm
     with local_cluster(tmp_path) as cluster:
         cluster.ingest(protobuf_batch(sent))
         asked = cluster.query(text)
-        listed = Members.of(cluster.member_responses(text))
+        listed = Members.from_responses(cluster.member_responses(text))
         assert (list(listed.warnings), len(listed.ids())) == (list(asked.warnings), asked.count)
         if asked.warnings:
             with pytest.raises(RequestInvalid):

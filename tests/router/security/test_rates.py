@@ -50,7 +50,7 @@ def test_over_any_time_no_more_is_admitted_than_the_rate_allows(rate: float, ask
         if wait:
             clock.now += wait * 1.0001
         assert not bucket.wait_seconds(), "what was said to be enough is"
-        bucket.take(count)
+        bucket.spend(count)
         taken, last = taken + count, count
     elapsed = clock.now - 100.0
     assert taken - last <= (rate * elapsed + max(1.0, rate)) * 1.001

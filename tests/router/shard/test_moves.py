@@ -83,7 +83,7 @@ class Cluster:
         request = pb.TakePartitionRequest(
             cluster=CLUSTER.cluster, partition=partition, epoch=epoch, from_shard=source, from_address=str(source)
         )
-        return self.run(self.servers[target].moves.taker.take(request)).holding
+        return self.run(self.servers[target].moves.taker.take_partition(request)).holding
 
     def settle(self, target: int) -> None:
         """Wait for what the target is taking over."""
@@ -107,7 +107,7 @@ class Cluster:
         return None if held is None else (held.state, held.epoch)
 
     def ingest(self, *records: Sent, batch_id: bytes = b"") -> tuple[int, int]:
-        result = self.run(self.taking.take(protobuf_batch(records, batch_id), far_deadline()))
+        result = self.run(self.taking.ingest(protobuf_batch(records, batch_id), far_deadline()))
         return result.accepted, result.duplicates
 
     def count(self, text: str) -> int:
@@ -193,7 +193,7 @@ def test_what_comes_while_a_partition_is_copied_comes_along(cluster: Cluster) ->
         done = export(*arguments)
         loop = cluster.runner.get_loop()
         late = asyncio.run_coroutine_threadsafe(
-            cluster.taking.take(protobuf_batch(_people("Late"), b"late"), far_deadline()), loop
+            cluster.taking.ingest(protobuf_batch(_people("Late"), b"late"), far_deadline()), loop
         ).result()
         sent.append((late.accepted, late.duplicates))
         return done
@@ -213,7 +213,7 @@ def test_what_comes_right_before_the_release_comes_along(cluster: Cluster) -> No
     release = giver.release
 
     async def after_more(request: pb.ReleasePartitionRequest) -> pb.ReleasePartitionResponse:
-        await cluster.taking.take(protobuf_batch(_people("Late"), b"late"), far_deadline())
+        await cluster.taking.ingest(protobuf_batch(_people("Late"), b"late"), far_deadline())
         return await release(request)
 
     giver.release = after_more  # type: ignore[method-assign]

@@ -114,10 +114,10 @@ def test_times_are_a_dictionary_and_their_readings_stand_still(sparse_max: int, 
 def test_creation_is_the_earliest_time_and_first_set_the_first_to_arrive() -> None:
     times = ProfileTimes()
     rows = np.array([0, 1, MORSEL_ROWS], np.uint32)
-    first = times.take(rows, np.array([50, NOT_CREATED, 70]), np.array([50, 60, 65]))
+    first = times.update(rows, np.array([50, NOT_CREATED, 70]), np.array([50, 60, 65]))
     assert first.tolist() == [50, NOT_CREATED, 70]
     before = times.capture(MORSEL_ROWS + 1)
-    assert times.take(rows, np.array([40, 55, NOT_CREATED]), np.array([40, 55, 99])).tolist() == [50, 55, 70]
+    assert times.update(rows, np.array([40, 55, NOT_CREATED]), np.array([40, 55, 99])).tolist() == [50, 55, 70]
     after = times.capture(MORSEL_ROWS + 1)
     for reading, created in ((before, [50, 60, 65]), (after, [40, 55, 65])):
         assert [reading.created_ms_of(int(row)) for row in rows] == created

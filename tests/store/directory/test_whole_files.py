@@ -115,7 +115,12 @@ def test_a_start_removes_what_killed_writers_left(tmp_path: Path) -> None:
     def started() -> None:
         store = Store(tmp_path, IDENTITY, (1, 2), OsFiles())
         store.recover(lambda *_: None)
-        store.documents.put(FIRST, "d", store.documents.of(FIRST)["d"].version if store.documents.of(FIRST) else 0, b"")
+        store.documents.put(
+            FIRST,
+            "d",
+            store.documents.of(FIRST)["d"].version if store.documents.of(FIRST) else 0,
+            b"",
+        )
         store.close()
 
     started()

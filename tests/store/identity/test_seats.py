@@ -64,7 +64,7 @@ def test_seats_are_those_of_a_plain_reading(steps: list[tuple[int, list[Pair]]])
         match what:
             case 0:
                 change = seats.news(seats.seating_of(links(pairs, apart=True)))
-                seats.take(_logged(change))
+                seats.apply(_logged(change))
                 plain.seated -= set(pairs)
                 plain.apart |= set(pairs)
             case 1:
@@ -84,7 +84,7 @@ def test_seats_are_those_of_a_plain_reading(steps: list[tuple[int, list[Pair]]])
                 expected = plain.granted(pairs)
                 assert [*first.tolist(), *second.tolist()] == expected
                 for change in (about_to, seats.news(seatings[1].take(np.flatnonzero(second)))):
-                    seats.take(_logged(change))
+                    seats.apply(_logged(change))
                 plain.seated |= {pair for pair, given in zip(pairs, expected, strict=True) if given} - plain.apart
         seats.validate()
         assert len(seats) == len(plain.seated | plain.apart)
@@ -101,8 +101,8 @@ def _logged(change: Seating) -> Seating:
 def test_a_seat_given_twice_counts_once_and_a_wrong_tally_is_found() -> None:
     seats = Seats(KEY)
     seating = seats.seating_of(links([(LOWERS[0], UPPERS[0]), (LOWERS[0], UPPERS[0])]))
-    seats.take(seating)
-    seats.take(seating)
+    seats.apply(seating)
+    seats.apply(seating)
     seats.validate()
     seats._tallies.filled()[0] = 2
     with pytest.raises(StructureBroken, match="tally"):
@@ -112,9 +112,9 @@ def test_a_seat_given_twice_counts_once_and_a_wrong_tally_is_found() -> None:
 def test_seats_come_along_into_another_number_of_partitions() -> None:
     states = [IdentityState(KEY), IdentityState(KEY)]
     pairs = [(lower, UPPERS[0]) for lower in LOWERS[:3]]
-    states[0].claims.take(links(pairs))
-    states[1].claims.take(links(pairs[:1], apart=True))
-    states[0].claims.take(links(pairs[:1], apart=True))
+    states[0].claims.add(links(pairs))
+    states[1].claims.add(links(pairs[:1], apart=True))
+    states[0].claims.add(links(pairs[:1], apart=True))
     made = rerouted([to_tables(state) for state in states], KEY, lambda identifier: UPPERS.count(identifier))
     assert set(made) == {0, 1}
     seats = Seats.from_table(KEY, made[1]["seats"])
