@@ -18,7 +18,7 @@ _VARIABLE: Final = re.compile(r"[\"'](CDP_[A-Z_]+)[\"']")
 _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
     "CDP_ACCESS_LOG": (
         "router, shard",
-        lambda: "off" if not Settings.of({}).access_log else "on",
+        lambda: "off" if not Settings.from_environment({}).access_log else "on",
         "Log every call; any text but `0` turns it on. `cdp up --access-log` sets it.",
     ),
     "CDP_ANONYMOUS_IDS": (
@@ -40,18 +40,18 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
     ),
     "CDP_DEAD_LETTERS_FREE_MIB": (
         "gateway",
-        lambda: str(RoomLimits.of({}).free // MIB),
+        lambda: str(RoomLimits.from_environment({}).free // MIB),
         "MiB of the disk that dead letters leave free.",
     ),
-    "CDP_DEAD_LETTERS_MIB": ("gateway", lambda: str(RoomLimits.of({}).of_all // MIB), "MiB of all dead letters."),
+    "CDP_DEAD_LETTERS_MIB": ("gateway", lambda: str(RoomLimits.from_environment({}).of_all // MIB), "MiB of all dead letters."),
     "CDP_DEAD_LETTERS_SOURCE_MIB": (
         "gateway",
-        lambda: str(RoomLimits.of({}).of_source // MIB),
+        lambda: str(RoomLimits.from_environment({}).of_source // MIB),
         "MiB of the dead letters of one source.",
     ),
     "CDP_IDENTIFIERS_MAX": (
         "router",
-        lambda: ",".join(f"{kind or 'others'}={count}" for kind, count in IdentifierLimits.of({}).by_kind.items()),
+        lambda: ",".join(f"{kind or 'others'}={count}" for kind, count in IdentifierLimits.from_environment({}).by_kind.items()),
         "How many identifiers of a kind may belong to one identifier of a higher kind: "
         "`email=5,anonymous_id=200,others=20`.",
     ),
@@ -63,7 +63,7 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
     ),
     "CDP_SLOW_QUERY_MS": (
         "router",
-        lambda: f"{Settings.of({}).slow_query_ms:g}",
+        lambda: f"{Settings.from_environment({}).slow_query_ms:g}",
         "Milliseconds from which an answer is logged as slow. `cdp up --slow-query-ms` sets it.",
     ),
     "CDP_SNAPSHOT_PLACES": (
