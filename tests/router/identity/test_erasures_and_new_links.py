@@ -314,18 +314,21 @@ def test_a_repeat_between_the_erasures_of_a_device_s_partitions_does_not_link_it
 ) -> None:
     with interrupted(tmp_path, partitions) as (cluster, shards):
         device = ("anonymous_id", device_elsewhere(cluster))
-        sent = rows(login("m1", device=device[1]), batch_id=b"1")
-        cluster.ingest(sent)
-        erased = list[int]()
+        sent, erased = rows(login("m1", device=device[1]), batch_id=b"1"), list[int]()
+        cluster.ingest(rows(["View", None, device[1], T - 9, "m0", {}], batch_id=b"0"))
 
         def is_second(method: UnaryMethod[Any, Any], request: Any) -> bool:
-            if method is ERASE_PROFILES:
+            if method is ERASE_PROFILES and not request.must_be_alone:
                 erased.append(request.partition)
             return len(erased) == 2
 
         async def send_again() -> None:
             assert (await cluster.taking.take(sent, far_deadline())).duplicates == 1
 
-        shards.interrupt_erasure(is_second, send_again)
-        cluster.run(erasing(cluster, device)())
+        async def erase_device() -> None:
+            shards.interrupt_erasure(is_second, send_again)
+            await erasing(cluster, device)()
+
+        shards.interrupt(LINKS, erase_device)
+        cluster.ingest(sent)
         assert shards.erasing_work is None and known(cluster, device) == set()
