@@ -323,7 +323,7 @@ def test_a_repeat_between_the_erasures_of_a_device_s_partitions_does_not_link_it
             return len(erased) == 2
 
         async def send_again() -> None:
-            assert (await cluster.taking.take(sent, far_deadline())).duplicates == 1
+            assert (await cluster.taking.ingest(sent, far_deadline())).duplicates == 1
 
         async def erase_device() -> None:
             shards.interrupt_erasure(is_second, send_again)
