@@ -5,6 +5,7 @@ While they are under way they name the people to erase in clear, because a route
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from cdp_store.outside.sealed import decode_document
 
 DOCUMENT: Final = ERASURES
 _FORMAT: Final = 1
+_NUMBER_BITS: Final = 62
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -42,7 +44,8 @@ class BegunErasures(msgspec.Struct, frozen=True):
     def begin(self, begun: Begun) -> tuple[int, BegunErasures]:
         """The document with one more erasure, which includes those about the same people; and its number."""
         others = self.about(begun.identifiers)
-        number = max(self.erasures, default=0) + 1
+        # No number is used again: it tells an erasure from a later one of the same people.
+        number = secrets.randbits(_NUMBER_BITS)
         whole = Begun(
             begun.identifiers.union(*(each.identifiers for each in others.values())),
             begun.suppress or any(each.suppress for each in others.values()),

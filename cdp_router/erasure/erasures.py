@@ -21,19 +21,24 @@ from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import ERASE_PROFILES, PURGE_FILES, SCAN_FOR_IDENTIFIERS
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import Deadline
-from cdp_router.erasure.begun_erasures import Begun, shared_erasures
+from cdp_router.erasure.begun_erasures import Begun, BegunErasures, shared_erasures
 from cdp_router.erasure.suppressions import suppress
 from cdp_router.errors import RouterError
 from cdp_router.gateway.letters.dead_letters import DeadLetters
 from cdp_router.identity.identities import Identities, Named
 from cdp_router.identity.profile_reference import named
 from cdp_store.errors import StoreError
+from cdp_store.ids import USER_ID
 from cdp_store.limits import ERASED_VALUES_MAX
 from cdp_store.outside.seams import Clock, SystemClock
 
 _LOG = logging.getLogger(__name__)
 _FINISH_SECONDS: Final = 30.0  # between checks for erasures that a router did not finish
 Receipt = admin_pb2.EraseProfileResponse
+
+
+class _OthersBegan(Exception):
+    """An erasure of the same people began after the look for such."""
 
 
 @dataclass(slots=True)
@@ -102,11 +107,20 @@ class Erasures:
 
     async def _forget(self, wanted: Begun, deadline: Deadline, receipt: Receipt, texts: _Texts) -> set[Named]:
         """Erases people with some identifiers, and those whose erasure has begun; returns all of their identifiers."""
+        while True:
+            try:
+                return await self._forget_known(wanted, deadline, receipt, texts)
+            except _OthersBegan:
+                continue  # nothing has been erased; the next look finds them
+
+    async def _forget_known(self, wanted: Begun, deadline: Deadline, receipt: Receipt, texts: _Texts) -> set[Named]:
+        """Does the same, unless others of the same people begin meanwhile."""
         others = (await self._begun.newest(deadline)).about(wanted.identifiers)
+        known = set(others)
         start = set(wanted.identifiers).union(*(each.identifiers for each in others.values()))
         must_suppress = wanted.suppress or any(each.suppress for each in others.values())
         own, partitions = await self._identities.mentions(start, deadline)
-        number = await self._begin(own, must_suppress, deadline) if len(partitions) > 1 or others else None
+        number = await self._begin(own, must_suppress, known, deadline) if len(partitions) > 1 or others else None
         if must_suppress:
             await suppress(own, self._routing, deadline)
             # Nothing can be linked to them any more; links made meanwhile are known now.
@@ -114,7 +128,7 @@ class Erasures:
             await suppress(late - own, self._routing, deadline)
             is_known, own = late <= own, own | late
             if (number is None and len(partitions) > 1) or not is_known:
-                number = await self._begin(own, must_suppress, deadline)
+                number = await self._begin(own, must_suppress, known, deadline)
         if len(own) > 1:
             await self._identities.settle(deadline)
         if number is None:
@@ -123,11 +137,13 @@ class Erasures:
                 return await self._forgotten(own, receipt)
             # A link is on its way, or was logged a moment ago.
             own, partitions = await self._identities.mentions(own, deadline)
-            number = await self._begin(own, must_suppress, deadline)
+            number = await self._begin(own, must_suppress, known, deadline)
             await self._identities.settle(deadline)
         # What stopped half-way may have left links on their way to any partition.
         homes = set(range(self._routing.cluster.partitions)) if others else set[int]()
-        for partition in sorted(partitions):
+        # Seats of an identifier go before its home forgets it: links asked about later find none.
+        lowers = {self._identities.home(each) for each in own if each[0] != USER_ID}
+        for partition in sorted(partitions, key=lambda number: (number in lowers, number)):
             told = await self._erase(own, partition, deadline, receipt, texts)
             homes |= self._homes(told.strays)
         was_linked = len(own) > 1
@@ -149,9 +165,19 @@ class Erasures:
             receipt.dead_letters = await asyncio.to_thread(self._letters.forget, {value for _, value in own})
         return own
 
-    async def _begin(self, own: Collection[Named], must_suppress: bool, deadline: Deadline) -> int:
+    async def _begin(self, own: Collection[Named], must_suppress: bool, known: set[int], deadline: Deadline) -> int:
+        """Writes an erasure down. It takes in others of the same people, of which all must be `known`."""
         begun = Begun(frozenset(own), must_suppress)
-        return await self._begun.change(lambda known: known.begin(begun), deadline)
+
+        def begin(before: BegunErasures) -> tuple[tuple[int, bool], BegunErasures]:
+            number, whole = before.begin(begun)
+            return (number, known.issuperset(before.about(own))), whole
+
+        number, are_known = await self._begun.change(begin, deadline)
+        known.add(number)
+        if not are_known:
+            raise _OthersBegan
+        return number
 
     def _homes(self, hashes: Iterable[int]) -> set[int]:
         """The home partitions of identifiers, by their keyed hashes."""

@@ -52,11 +52,13 @@ def outdated(partition: Partition, links: Links, known: LookedAt) -> tuple[Bools
 
     Void is a link whose lower identifier was erased after the partition was asked about it. The upper identifier lives
     elsewhere, where the record was logged. It was erased here because its seat told of a link on its way, maybe before
-    the partition was asked. So only a look at the seat that came after this erasure says that the record stays.
+    the partition was asked. So only a look at the seat that came after this erasure says that the record stays. Nor
+    does one asked about after an erasure of the lower identifier tell whether its record came after that, too.
     """
-    void: Bools = erased_at(partition, links.lower) > known.asked
-    upper = erased_at(partition, links.upper)
-    doubted: Bools = (upper >= 0) & ((known.seated == 0) | (upper > known.seated)) & ~void
+    lower = erased_at(partition, links.lower)
+    void: Bools = lower > known.asked
+    last = np.maximum(lower, erased_at(partition, links.upper))
+    doubted: Bools = (last >= 0) & ((known.seated == 0) | (last > known.seated)) & ~void
     return void, doubted
 
 

@@ -14,7 +14,7 @@ from cdp.v1 import admin_pb2, query_pb2
 
 from cdp_router.background import awaited
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.cluster.shard_methods import DELIVER, ERASE_PROFILES, UnaryMethod
+from cdp_router.cluster.shard_methods import DELIVER, ERASE_PROFILES, WRITE_DOCUMENT, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import ShardUnavailable
@@ -37,19 +37,19 @@ class InterruptedShards:
     def __init__(self) -> None:
         self.field, self.work = "", None
         self.fails_to_erase: Callable[[int], bool] = lambda partition: False
-        self.is_interrupted: Callable[[Any], bool] = lambda request: False
+        self.is_interrupted: Callable[[UnaryMethod[Any, Any], Any], bool] = lambda method, request: False
         self.erasing_work: Work | None = None
 
     def interrupt(self, field: str, work: Work) -> None:
         self.field, self.work = field, work
 
-    def interrupt_erasure(self, is_meant: Callable[[Any], bool], work: Work) -> None:
+    def interrupt_erasure(self, is_meant: Callable[[UnaryMethod[Any, Any], Any], bool], work: Work) -> None:
         self.is_interrupted, self.erasing_work = is_meant, work
 
     async def before(self, method: UnaryMethod[Any, Any], request: Any) -> None:
         if method is ERASE_PROFILES and self.fails_to_erase(request.partition):
             raise call_error(grpc.StatusCode.UNAVAILABLE)
-        if method is ERASE_PROFILES and self.erasing_work is not None and self.is_interrupted(request):
+        if self.erasing_work is not None and self.is_interrupted(method, request):
             erasing_work, self.erasing_work = self.erasing_work, None
             await erasing_work()
         if method is not DELIVER or self.work is None:
@@ -239,7 +239,7 @@ def test_what_a_link_moves_while_its_person_is_erased_goes_too(tmp_path: Path, p
             shards.interrupt(LINKS, wait)
             sending = awaited(cluster.taking.ingest(rows(login("m1", device=device), batch_id=b"1"), far_deadline()))
             await is_waiting.wait()
-            shards.interrupt_erasure(lambda request: request.must_remember, let_go_on)
+            shards.interrupt_erasure(lambda _, request: getattr(request, "must_remember", False), let_go_on)
             await erasing(cluster)()
             assert sending.done()
 
@@ -262,7 +262,8 @@ def test_what_a_device_sends_while_its_person_is_erased_makes_no_profile_of_the_
         async def send() -> None:
             await cluster.taking.ingest(rows(["View", None, device, T + 5, "m2", {}], batch_id=b"2"), far_deadline())
 
-        shards.interrupt_erasure(lambda request: request.partition == home(("anonymous_id", device)), send)
+        of_device = home(("anonymous_id", device))
+        shards.interrupt_erasure(lambda method, each: method is ERASE_PROFILES and each.partition == of_device, send)
         cluster.run(erasing(cluster, ("user_id", user))())
         cluster.run(Identities(cluster.routing).settle(far_deadline()))
         assert shards.erasing_work is None and not is_known(cluster, ("user_id", user))
@@ -282,3 +283,52 @@ def test_an_erasure_before_a_late_seat_is_asked_for_leaves_no_link(tmp_path: Pat
         cluster.ingest(rows(login("m1", device=device), batch_id=b"2"))
         assert shards.work is None and cluster.query("everyone").count == 0
         assert known(cluster, ANN) == set() and not is_known(cluster, ANN)
+
+
+def test_an_erasure_that_joins_one_that_stopped_finishes_it(tmp_path: Path) -> None:
+    """Two erasures of one person look for others before either has begun. The second begins when the first stopped."""
+    with interrupted(tmp_path, 16) as (cluster, shards):
+        device = device_elsewhere(cluster)
+        home = Identities(cluster.routing).home(ANN)
+
+        async def stop_half_way() -> None:
+            shards.fails_to_erase = lambda partition: partition != home
+            with pytest.raises(ShardUnavailable):
+                await erasing(cluster)()
+            shards.fails_to_erase = lambda partition: False
+
+        async def erase_twice() -> None:
+            shards.interrupt_erasure(lambda method, _: method is WRITE_DOCUMENT, stop_half_way)
+            await erasing(cluster)()
+
+        shards.interrupt(LINKS, erase_twice)
+        cluster.ingest(rows(login("m1", device=device), batch_id=b"1"))
+        assert shards.erasing_work is None and cluster.query("everyone").count == 0
+        assert not is_known(cluster, ANN) and known(cluster, ("anonymous_id", device)) == set()
+        assert cluster.run(Erasures(cluster.routing, FixedClock()).finish(far_deadline())) == set()
+
+
+@pytest.mark.parametrize("partitions", [4, 16])
+def test_a_repeat_between_the_erasures_of_a_device_s_partitions_does_not_link_it_again(
+    tmp_path: Path, partitions: int
+) -> None:
+    with interrupted(tmp_path, partitions) as (cluster, shards):
+        device = ("anonymous_id", device_elsewhere(cluster))
+        sent, erased = rows(login("m1", device=device[1]), batch_id=b"1"), list[int]()
+        cluster.ingest(rows(["View", None, device[1], T - 9, "m0", {}], batch_id=b"0"))
+
+        def is_second(method: UnaryMethod[Any, Any], request: Any) -> bool:
+            if method is ERASE_PROFILES and not request.must_be_alone:
+                erased.append(request.partition)
+            return len(erased) == 2
+
+        async def send_again() -> None:
+            assert (await cluster.taking.ingest(sent, far_deadline())).duplicates == 1
+
+        async def erase_device() -> None:
+            shards.interrupt_erasure(is_second, send_again)
+            await erasing(cluster, device)()
+
+        shards.interrupt(LINKS, erase_device)
+        cluster.ingest(sent)
+        assert shards.erasing_work is None and known(cluster, device) == set()
