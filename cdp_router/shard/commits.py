@@ -132,7 +132,7 @@ class Commits:
         return True
 
     def _commit(self, group: Sequence[_Waiting]) -> list[list[Outcome] | RouterError]:
-        """Commit those of a group that may still be taken; the outcomes of each, or why it may not."""
+        """Commits those of a group that may still be accepted; returns the outcomes or the refusal of each."""
         # Here too, after the check of the request: a release of the partition may have been logged while the batch
         # waited.
         refusals = [_refusal(waiting) for waiting in group]

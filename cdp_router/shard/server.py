@@ -247,7 +247,7 @@ class ShardServer:
         return await self.snapshots.verify()
 
     async def close(self) -> None:
-        """Finish what is being committed, then close the store."""
+        """Finishes the commit under way, then closes the store."""
         # In the order of who gives work to whom: a part that is closed later takes what one before it still hands on.
         self.upkeep.stop()
         await self.moves.taker.close()

@@ -86,7 +86,7 @@ class Upkeep:
             self._purging = self._later(self._purge.seconds_left, self._purge_again)
 
     def _maintain(self, work: Callable[[], bool]) -> bool:
-        """Purge where it is due, do the work, and report whether anything is left to purge."""
+        """Purges if due, does the work, and returns whether anything is left to purge."""
         # Paced: a purge rebuilds its partition whatever it removes, and erasures may come one by one.
         self._purge.run()
         work()

@@ -145,7 +145,7 @@ class IdentityState:
 
     @property
     def is_due(self) -> bool:
-        """True if anything is to be moved, or is on its way from here."""
+        """True if anything has to move, or is on its way from here."""
         return bool(self._due or self.guests or self._astray or self.transfers.open)
 
     def due_moves(self, most: int = 1 << 30) -> DueMoves:

@@ -19,7 +19,7 @@ _SHARES_BEYOND: Final = 1e-9
 
 
 def hide_report(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
-    """Withhold what would tell of few users."""
+    """Withholds numbers that would reveal few users."""
     form = response.WhichOneof("report")
     if form is None:
         return

@@ -228,7 +228,7 @@ class _Transfer:
         self._cluster, self._own = self._store.identity.cluster, self._store.identity.shard
 
     async def run(self) -> None:
-        """From the copy to the ownership; raises where it cannot go on."""
+        """Runs from the copy to the ownership; raises if it cannot continue."""
         # A copy, then the tail until little is left: writers wait only for the last of it, between release and
         # ownership.
         exported = await self._call(EXPORT_PARTITION, self._export_request(), MOVE_COPY_SECONDS)
