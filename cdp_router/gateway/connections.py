@@ -22,7 +22,7 @@ class _InTurn(FlowControl):
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        """Read on, unless requests wait behind the one that is answered."""
+        """Reads on, unless requests wait behind the one that is answered."""
         if not self._waiting:
             super().resume_reading()
 
