@@ -28,7 +28,7 @@ class Upkeep:
     def __init__(self, store: Store, commits: Commits, clock: Clock, background: Background | None = None) -> None:
         self._store, self._commits, self._clock = store, commits, clock
         self._background = background or Background()
-        # A partition bears one maintenance or purge at a time, beside reads and writes.
+        # A partition allows one maintenance or purge at a time, alongside reads and writes.
         self._thread = ThreadPoolExecutor(1, "maintain")
         self._purge = Paced(store.purge, _PURGE_SHARE, time.monotonic)
         self._maintaining: asyncio.Task[None] | None = None
@@ -94,7 +94,7 @@ class Upkeep:
 
     async def _retain_hourly(self) -> None:
         while True:
-            # Retention is logged like any change, so that a replay drops the same events whatever its clock says.
+            # Retention is logged like any change, so that a replay drops the same events whatever its clock shows.
             await self._commits.between(partial(Retaining(self._store).retain, self._clock.now_ms()))
             await asyncio.sleep(_RETAIN_SECONDS)
 

@@ -67,7 +67,7 @@ class IdentityState:
         self.origins = Origins(self.names)
         self.transfers = Transfers()
         self.seats = Seats(key)
-        # Sorted, because a backlog of any size is told and done in small pieces, from the lowest entry on.
+        # Sorted, because a backlog of any size is reported and worked off in small pieces, from the lowest entry on.
         self.guests: MutableSet[int] = SortedSet()  # entries of profiles here that belong to another partition
         self._due: MutableSet[int] = SortedSet()
         self._astray: MutableSet[int] = SortedSet()
