@@ -101,5 +101,5 @@ class BoundEvents:
 
 
 def conjuncts(where: BoundFilter) -> tuple[BoundFilter, ...]:
-    """The filters of which every one must pass."""
+    """The filters that must all pass."""
     return where.items if isinstance(where, FilterAll) else (where,)

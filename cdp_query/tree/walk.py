@@ -14,7 +14,7 @@ Written = TypeVar("Written", bound=Question)
 
 
 def children(part: object) -> Iterator[tuple[str, object]]:
-    """Each part directly inside a part of a question, with the field it stands in, in the order of the fields."""
+    """Each part directly inside a part of a question, with its field, in the order of the fields."""
     for name in _fields_of(type(part)):
         value = getattr(part, name)
         for each in value if isinstance(value, tuple) else (value,):

@@ -15,14 +15,14 @@ from cdp_router.gateway.http_limits import HEADER_BYTES_MAX, IDLE_SECONDS, READ_
 
 
 class _InTurn(FlowControl):
-    """Reading that goes on only once no request that has come in waits for its turn: their number is bounded so."""
+    """Flow control that resumes reading only once no received request waits for its turn, to bound their number."""
 
     def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
         super().__init__(transport)
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        """Read on, unless requests wait behind the one that is answered."""
+        """Resumes reading, unless requests wait after the one being answered."""
         if not self._waiting:
             super().resume_reading()
 

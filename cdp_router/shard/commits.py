@@ -103,7 +103,7 @@ class Commits:
             if not await self._commit_group(_take_group(self._waiting)):
                 continue
             if self._store.sync_mode is SyncMode.INTERVAL and (self._syncing is None or self._syncing.done()):
-                # One timer for all groups of the interval; the sync itself waits in the thread of commits, never beside
+                # One timer for all groups of the interval; the sync itself waits in the thread of commits, never during
                 # a write.
                 self._syncing = self._background.begin("sync of the log", self._sync_later())
             self._on_committed()
@@ -132,7 +132,7 @@ class Commits:
         return True
 
     def _commit(self, group: Sequence[_Waiting]) -> list[list[Outcome] | RouterError]:
-        """Commit those of a group that may still be taken; the outcomes of each, or why it may not."""
+        """Commits those of a group that may still be accepted; returns the outcomes or the refusal of each."""
         # Here too, after the check of the request: a release of the partition may have been logged while the batch
         # waited.
         refusals = [_refusal(waiting) for waiting in group]

@@ -62,7 +62,7 @@ def to_transfers(partition: Partition, _: PartitionView, reading: TransferReadin
 def _without(captured: Captured | None, arrived: Mapping[int, Sequence[int]]) -> Captured:
     assert captured is not None
     partition, view, reading = captured
-    # Profiles that stand in the other partition's view already: hidden here, each counts once.
+    # Profiles that are in the other partition's view already: hidden here, each counts once.
     hidden = [reading.sent[to].rows for to in arrived.get(partition.partition, ())]
     return partition, replace(view, hidden=np.concatenate(hidden)) if hidden else view, reading
 

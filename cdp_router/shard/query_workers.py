@@ -27,7 +27,7 @@ class _Stop:
     gone: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
-        """Raise QueryCancelled once the deadline has passed or the caller has gone away."""
+        """Raises QueryCancelled once the deadline has passed or the caller has gone away."""
         # Set on the event loop and read in the worker's thread; an Event needs no lock.
         if self.gone.is_set():
             raise QueryCancelled("the caller went away")

@@ -48,7 +48,7 @@ class ShardReadings:
 
     def _status(self) -> shard_pb2.ReadStatusResponse:
         held = self._store.partitions
-        # The two are changed one after the other when a partition comes or goes: it may stand in one of them only.
+        # The two change one after the other when a partition comes or goes: it may be in only one of them.
         sizes = [held[number].status() for number in self._store.holdings.owned() if number in held]
         statuses = [
             admin_pb2.PartitionStatus(

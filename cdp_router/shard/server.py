@@ -238,7 +238,7 @@ class ShardServer:
     async def purge_files(self, request: shard_pb2.PurgeFilesRequest) -> shard_pb2.PurgeFilesResponse:
         """Removes everything of profiles that were erased before this call from all files of this shard."""
         check_cluster(self._store, request.cluster)
-        # From here on all that was logged of profiles erased before stands in segments that the second step may remove.
+        # From here on all log records of profiles erased before are in segments that the second step may remove.
         await self.commits.between(self._store.start_log_anew)
         return shard_pb2.PurgeFilesResponse(purge=await self.snapshots.purge_files())
 
@@ -247,8 +247,8 @@ class ShardServer:
         return await self.snapshots.verify()
 
     async def close(self) -> None:
-        """Finish what is being committed, then close the store."""
-        # In the order of who gives work to whom: a part that is closed later takes what one before it still hands on.
+        """Finishes the commit under way, then closes the store."""
+        # In the order in which parts pass work on: a part that is closed later receives the rest from those before it.
         self.upkeep.stop()
         await self.moves.taker.close()
         await self.commits.close()

@@ -24,7 +24,7 @@ Owned = Callable[[], Partition]  # raises unless the partition still belongs to 
 def change_identity(
     owned: Owned, request: moving_pb2.ChangeIdentityRequest, store: Store
 ) -> moving_pb2.ChangeIdentityResponse:
-    """Log and do a change, and say what is left to move. A change that was done already changes nothing."""
+    """Logs and applies a change, and returns the remaining moves. Repeating a change has no effect."""
     # Asked again in the thread of commits: the partition may have been released since the request came in.
     partition = owned()
     done = arrived = moving = False

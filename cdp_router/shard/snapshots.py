@@ -36,8 +36,7 @@ class Snapshots:
 
     def __init__(self, store: Store, clock: Clock, background: Background | None = None) -> None:
         self._store, self._clock, self._background = store, clock, background or Background()
-        # One thread is what keeps snapshots, purges of files, copies for moves and scans from running beside each
-        # other.
+        # One thread, so that snapshots, purges of files, copies for moves and scans never run at the same time.
         self._thread = ThreadPoolExecutor(1, "snapshot", initializer=_step_back)
         self._is_regular = False  # True if snapshots are written at intervals
         self._writing_cold: asyncio.Task[None] | None = None

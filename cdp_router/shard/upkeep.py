@@ -28,7 +28,7 @@ class Upkeep:
     def __init__(self, store: Store, commits: Commits, clock: Clock, background: Background | None = None) -> None:
         self._store, self._commits, self._clock = store, commits, clock
         self._background = background or Background()
-        # A partition bears one maintenance or purge at a time, beside reads and writes.
+        # A partition allows one maintenance or purge at a time, alongside reads and writes.
         self._thread = ThreadPoolExecutor(1, "maintain")
         self._purge = Paced(store.purge, _PURGE_SHARE, time.monotonic)
         self._maintaining: asyncio.Task[None] | None = None
@@ -86,7 +86,7 @@ class Upkeep:
             self._purging = self._later(self._purge.seconds_left, self._purge_again)
 
     def _maintain(self, work: Callable[[], bool]) -> bool:
-        """Purge where it is due, do the work, and report whether anything is left to purge."""
+        """Purges if due, does the work, and returns whether anything is left to purge."""
         # Paced: a purge rebuilds its partition whatever it removes, and erasures may come one by one.
         self._purge.run()
         work()
@@ -94,7 +94,7 @@ class Upkeep:
 
     async def _retain_hourly(self) -> None:
         while True:
-            # Retention is logged like any change, so that a replay drops the same events whatever its clock says.
+            # Retention is logged like any change, so that a replay drops the same events whatever its clock shows.
             await self._commits.between(partial(Retaining(self._store).retain, self._clock.now_ms()))
             await asyncio.sleep(_RETAIN_SECONDS)
 

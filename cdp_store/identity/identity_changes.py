@@ -147,7 +147,7 @@ def encode_identity_change(change: IdentityChange) -> bytes:
 
 
 def decode_identity_change(payload: bytes) -> IdentityChange:
-    """Change that a payload encodes; BatchMalformed names the fault."""
+    """The change that a payload encodes; BatchMalformed names the fault."""
     with decoding("a change of identifiers"):
         return _change(unpack(payload))
 

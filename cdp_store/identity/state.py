@@ -67,7 +67,7 @@ class IdentityState:
         self.origins = Origins(self.names)
         self.transfers = Transfers()
         self.seats = Seats(key)
-        # Sorted, because a backlog of any size is told and done in small pieces, from the lowest entry on.
+        # Sorted, because a backlog of any size is reported and worked off in small pieces, from the lowest entry on.
         self.guests: MutableSet[int] = SortedSet()  # entries of profiles here that belong to another partition
         self._due: MutableSet[int] = SortedSet()
         self._astray: MutableSet[int] = SortedSet()
@@ -145,7 +145,7 @@ class IdentityState:
 
     @property
     def is_due(self) -> bool:
-        """True if anything is to be moved, or is on its way from here."""
+        """True if anything has to move, or is on its way from here."""
         return bool(self._due or self.guests or self._astray or self.transfers.open)
 
     def due_moves(self, most: int = 1 << 30) -> DueMoves:

@@ -163,7 +163,7 @@ def _unsigned(values: I64) -> U64:
 
 @lru_cache(1024)
 def _named(name: str) -> U64:
-    """The hash that stands for a name, u64[1], read-only: asked for again with each chunk."""
+    """The hash of a name, u64[1], read-only: needed again with each chunk."""
     hashes = hash_strings(_KEY, Strings.of([name.encode()]))
     hashes.flags.writeable = False
     return hashes

@@ -90,7 +90,7 @@ class Arriving:
 
 
 def wholes_of(name: str) -> list[str]:
-    """The names of which a dotted name is a part, the longest last."""
+    """The names that a dotted name is a part of, the longest last."""
     return [name[:at] for at, letter in enumerate(name) if letter == "."]
 
 

@@ -140,7 +140,7 @@ def _texts_of_table(path: Path) -> Iterator[Strings]:
 
 
 def _texts_packed(packed: bytes) -> Iterator[Strings]:
-    """Of an entry of the quarantine, or of a transfer."""
+    """Texts of an entry of the quarantine, or of a transfer."""
     fields: dict[str, Any] = unpack(packed) if packed else {}
     if "numbers" in fields:
         change = decode_quarantine_change(packed)

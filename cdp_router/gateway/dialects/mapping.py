@@ -97,7 +97,7 @@ def map_of(what: str, value: Any) -> dict[str, Any]:
 
 
 def event_name(value: Any, what: str = "event name") -> str:
-    """The name of an event; what else is wrong with it, the cluster says."""
+    """The name of an event; the cluster reports any other fault in it."""
     if not isinstance(value, str) or not value:
         check_text(rules.EVENT_NAME, value, what)
     return str(value)

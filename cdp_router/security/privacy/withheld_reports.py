@@ -19,7 +19,7 @@ _SHARES_BEYOND: Final = 1e-9
 
 
 def hide_report(response: query_pb2.QueryResponse, question: tree.Question, cells: Cells) -> None:
-    """Withhold what would tell of few users."""
+    """Withholds numbers that would reveal few users."""
     form = response.WhichOneof("report")
     if form is None:
         return
@@ -41,12 +41,12 @@ def _hide_cells(response: query_pb2.QueryResponse, report: Any, people: People, 
 
 
 def _hide_rows(response: query_pb2.QueryResponse, report: Any, people: People, cells: Cells) -> None:
-    """The rows behind the last one with a small number are told, as what is known of one period bounds the next. What
-    follows from several rows together does so where all of them are told."""
+    """Withholds the rows up to the last one with a small number, since each known period bounds the next. Numbers from
+    several rows together follow only if all of these rows are reported."""
     rows, population, smallest = getattr(report, people.rows), response.population, cells.smallest
 
     def behind(groups: Iterable[Iterable[int]]) -> int:
-        """The place behind the last row of which some group is small."""
+        """The place after the last row that has a small group."""
         small = [any(0 < number < smallest for number in numbers) for numbers in groups]
         return max((place for place, is_small in enumerate(small, 1) if is_small), default=0)
 

@@ -122,8 +122,8 @@ class Director:
             raise RequestInvalid("shard", f"no shard {target} is known; there are {sorted(self._routing.shards)}")
         found = await self.look()
         for taker, each in found.moves():
-            # Checked by what the shards say now. Two routers may still pass here at once; the giver's epoch then lets
-            # one through.
+            # Checked against the present reports of shards. Two routers may still pass at once; the giver's epoch then
+            # lets one through.
             if each.partition == partition and taker != target:
                 raise MoveRefused(f"partition {partition} is on its way to shard {taker} already")
         claim = self._routing.map.claim(partition)

@@ -56,8 +56,8 @@ class Giver:
         """Some of the log entries after a sequence number."""
         check_cluster(self._store, request.cluster)
         number, after = PartitionId(request.partition), SequenceNumber(request.after)
-        # Between commits, so that the entries and the position belong to one moment: the taker reads from their
-        # difference how far behind it is.
+        # Between commits, so that the entries and the position belong to one moment: their difference shows the taker
+        # how many entries it still lacks.
         entries, sequence = await self._commits.between(partial(self._giving.tail, number, after))
         records = [pb.TailRecord(sequence=each.sequence, kind=each.kind, payload=each.payload) for each in entries]
         return pb.ReadTailResponse(records=records, sequence=sequence)

@@ -93,7 +93,7 @@ class Taker:
         self._store, self._taking, self._clock = store, taking, clock
         self._commits, self._snapshots, self._connect, self._budget = commits, snapshots, connect, budget
         self._background, self._under_way = background or Background(), dict[PartitionId, _Taking]()
-        # One after the other: each has a whole copy in memory beside what is served, and takes part in snapshots from
+        # One after the other: each needs a whole copy in memory next to the served data, and is part of snapshots from
         # `adopt` on.
         self._one = asyncio.Lock()
 
@@ -112,7 +112,7 @@ class Taker:
             raise MoveRefused(f"partition {number} lives on shard {request.from_shard} already")
         held = self._store.holdings.get(number)
         if held is None or held.epoch < request.epoch or held == wanted:
-            # Durable before the giver is asked for anything: after a restart a router finds the move, and has it go on.
+            # Durable before the first call to the giver: after a restart a router finds the move, and resumes it.
             await self._commits.between(partial(self._begin, number, wanted))
             self._start(number, request)
         elif (held.state, held.epoch) != (HoldingState.OWNED, request.epoch):
@@ -130,8 +130,8 @@ class Taker:
             # First the task, then the holding: an attempt that still ran could own the partition after it was given up.
             under_way.task.cancel()
             await asyncio.gather(under_way.task, return_exceptions=True)
-        # The attempt may own it by now, or its last step is still to run: that is decided between commits. A release
-        # that is still on its way makes the giver say so, and a router start the move again.
+        # The attempt may own it by now, or its last step is still to run: that is decided between commits. If a release
+        # is still on its way, the giver reports it, and a router starts the move again.
         work = partial(self._taking.abandon, number, (held.epoch - 1, held.shard))
         return pb.StopTakingResponse(stopped=await self._commits.between(work))
 
@@ -228,7 +228,7 @@ class _Transfer:
         self._cluster, self._own = self._store.identity.cluster, self._store.identity.shard
 
     async def run(self) -> None:
-        """From the copy to the ownership; raises where it cannot go on."""
+        """Runs from the copy to the ownership; raises if it cannot continue."""
         # A copy, then the tail until little is left: writers wait only for the last of it, between release and
         # ownership.
         exported = await self._call(EXPORT_PARTITION, self._export_request(), MOVE_COPY_SECONDS)
@@ -238,7 +238,7 @@ class _Transfer:
         partition = await self._snapshots.run(work)
         await self._catch_up(partition, exported.export_id)
         # From here on nobody answers for the partition until this shard owns it. The giver keeps all of it until it is
-        # told to forget, so that a crash on either side loses nothing.
+        # asked to forget it, so that a crash on either side loses nothing.
         released = await self._call(RELEASE_PARTITION, self._release_request())
         await self._catch_up(partition, exported.export_id, released.sequence)
         documents = {each.name: Document(each.version, each.content) for each in released.documents}
@@ -272,7 +272,7 @@ class _Transfer:
                     cluster=self._cluster, partition=self._number, export_id=export_id, file=name, offset=size
                 )
                 piece = await self._call(READ_EXPORT, request)
-                # Shorter than the manifest says: its checksum refuses it when it is adopted.
+                # Shorter than in the manifest: its checksum refuses it when it is adopted.
                 if not piece.data:
                     break
                 pieces.append(piece.data)

@@ -122,7 +122,7 @@ class AdminServiceServicer:
     """
 
     def GetStatus(self, request, context):
-        """Says what the cluster holds and which shards answer.
+        """Reports the contents of the cluster and the shards that answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,36 +136,36 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseProfile(self, request, context):
-        """Forgets a profile for good: its events, attributes and identifier. Answers from before it are not undone.
+        """Erases a profile for good: its events, attributes and identifier. Earlier answers are not undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSuppressions(self, request, context):
-        """Lists the identifiers under which nothing is taken.
+        """Lists the identifiers under which no record is accepted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LiftSuppression(self, request, context):
-        """Lets records come in again under an identifier.
+        """Accepts records under an identifier again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeErased(self, request, context):
-        """Removes what profiles erased before this call have left in files: log and snapshots of every shard. When it
-        returns, no byte of their identifiers and string values is in them; asking again does no harm.
+        """Removes the remains of profiles erased before this call from files: log and snapshots of every shard. When it
+        returns, no byte of their identifiers and string values is in them; it may be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRetention(self, request, context):
-        """Says how long events are kept.
+        """Reports how long events are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,14 +173,14 @@ class AdminServiceServicer:
 
     def SetRetention(self, request, context):
         """Changes how long events of one name, or of all names without a rule of their own, are kept. Older ones are dropped
-        at once and from then on; what is dropped does not come back.
+        at once and from then on, and do not come back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDigest(self, request, context):
-        """Says what the data amounts to, whatever its layout.
+        """Returns a digest of the data, independent of its layout.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,36 +201,36 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RestoreCluster(self, request, context):
-        """Always refused with RESTORE_NEEDS_STANDSTILL: a restore takes the place of everything, so it is done where no cluster
-        runs, with `cdp restore`. The message says how.
+        """Always refused with RESTORE_NEEDS_STANDSTILL: a restore replaces everything, so it runs without a cluster, with
+        `cdp restore`, as the message explains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MovePartition(self, request, context):
-        """Has a shard take a partition over from the one that holds it; goes on in the background and through restarts.
+        """Makes a shard take a partition over from its holder; continues in the background and through restarts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainShard(self, request, context):
-        """Has other shards take over all partitions of one.
+        """Makes other shards take over all partitions of one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopMove(self, request, context):
-        """Leaves a partition where it is, unless it has been handed over already.
+        """Keeps a partition in its place, unless it has been handed over already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPlacements(self, request, context):
-        """Says where partitions are, and how far those on their way have come.
+        """Reports the places of partitions, and the progress of those on their way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,11 +56,11 @@ Global___ExportRecordsRequest: _TypeAlias = ExportRecordsRequest  # noqa: Y015
 
 @_typing.final
 class RecordTable(_message.Message):
-    """Some records as an Arrow stream with the columns profile_kind and profile_id, whose it is, and time. Those of
-    profiles, since when they exist, have no others. Those of links have linked_kind and linked_id, the identifier that
+    """Some records as an Arrow stream with the columns profile_kind and profile_id of the owner, and time. Those of
+    profiles, with their time of creation, have no others. Those of links have linked_kind and linked_id, the identifier that
     belongs to the profile. Those of attributes and events have values: a list of name and one of boolean, integer,
     number, text, time, list as JSON; none of these: the attribute was removed. Those of events have event, the name.
-    Records of one profile are in order of arrival where their times are equal.
+    Records of one profile are in order of arrival if their times are equal.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -93,7 +93,7 @@ class ExportRecordsEnd(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     DROPPED_EVENTS_FIELD_NUMBER: _builtins.int
     dropped_events: _builtins.int
-    """Events there were, of which retention has left no more than counts."""
+    """Number of events that retention dropped, leaving only counts."""
     @_builtins.property
     def coverage(self) -> _query_pb2.Coverage: ...
     def __init__(

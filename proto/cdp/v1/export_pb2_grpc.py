@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ExportServiceStub:
-    """Gives everything.
+    """Exports everything.
     """
 
     def __init__(self, channel):
@@ -43,12 +43,12 @@ class ExportServiceStub:
 
 
 class ExportServiceServicer:
-    """Gives everything.
+    """Exports everything.
     """
 
     def ExportRecords(self, request, context):
         """Streams all profiles, values of attributes with their history, events and links between identifiers; each partition
-        as of one moment. Whole only where the last response has `end`.
+        of one moment. Complete only if the last response has `end`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +71,7 @@ def add_ExportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExportService:
-    """Gives everything.
+    """Exports everything.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExportServiceStub:
-    """Gives everything."""
+    """Exports everything."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,21 +35,21 @@ class ExportServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
     ExportRecords: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportRecordsRequest, _export_pb2.ExportRecordsResponse]
     """Streams all profiles, values of attributes with their history, events and links between identifiers; each partition
-    as of one moment. Whole only where the last response has `end`.
+    of one moment. Complete only if the last response has `end`.
     """
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
-    """Gives everything."""
+    """Exports everything."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportRecords: _aio.UnaryStreamMultiCallable[_export_pb2.ExportRecordsRequest, _export_pb2.ExportRecordsResponse]  # type: ignore[assignment]
     """Streams all profiles, values of attributes with their history, events and links between identifiers; each partition
-    as of one moment. Whole only where the last response has `end`.
+    of one moment. Complete only if the last response has `end`.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Gives everything."""
+    """Exports everything."""
 
     @_abc_1.abstractmethod
     def ExportRecords(
@@ -58,7 +58,7 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportRecordsResponse], _abc.AsyncIterator[_export_pb2.ExportRecordsResponse]]:
         """Streams all profiles, values of attributes with their history, events and links between identifiers; each partition
-        as of one moment. Whole only where the last response has `end`.
+        of one moment. Complete only if the last response has `end`.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

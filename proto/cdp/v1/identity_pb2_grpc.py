@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IdentityServiceStub:
-    """Explains and corrects which identifiers are one person.
+    """Explains and corrects the links between identifiers.
     """
 
     def __init__(self, channel):
@@ -48,19 +48,19 @@ class IdentityServiceStub:
 
 
 class IdentityServiceServicer:
-    """Explains and corrects which identifiers are one person.
+    """Explains and corrects the links between identifiers.
     """
 
     def ExplainIdentity(self, request, context):
-        """Says whom an identifier belongs to, and by which messages this person's identifiers were bound.
+        """Returns the owner of an identifier, and the messages that linked this person's identifiers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkIdentifier(self, request, context):
-        """Takes two identifiers apart for good: what came in under the first leaves the profile of the second, and nothing that is
-        said later brings it back.
+        """Unlinks two identifiers for good: records under the first leave the profile of the second, and no later record links
+        them again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +88,7 @@ def add_IdentityServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IdentityService:
-    """Explains and corrects which identifiers are one person.
+    """Explains and corrects the links between identifiers.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Takes events and attribute changes.
+    """Accepts events and attribute changes.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Takes events and attribute changes.
+    """Accepts events and attribute changes.
     """
 
     def Ingest(self, request, context):
-        """Takes one batch. Sending the same batch again, with the same batch_id, changes nothing.
+        """Accepts one batch. Sending the same batch again, with the same batch_id, changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IngestStream(self, request_iterator, context):
-        """Takes a stream of batches and answers each when it is durable, in the order of the batches.
+        """Accepts a stream of batches and answers each when it is durable, in the order of the batches.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Takes events and attribute changes.
+    """Accepts events and attribute changes.
     """
 
     @staticmethod

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SentTransfers(_message.Message):
-    """How far transfers to one partition have come, at the partition they come from."""
+    """Progress of transfers to one partition, at their source."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,7 +32,7 @@ class SentTransfers(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     to: _builtins.int
     released: _builtins.int
-    """The last one that left nothing behind."""
+    """The last finished one."""
     open: _builtins.int
     """The open one, whose profiles still take part in answers; 0: none."""
     def __init__(
@@ -52,7 +52,7 @@ Global___SentTransfers: _TypeAlias = SentTransfers  # noqa: Y015
 
 @_typing.final
 class ReceivedTransfers(_message.Message):
-    """How far transfers from one partition have come, at the partition they go to."""
+    """Progress of transfers from one partition, at their destination."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -76,7 +76,7 @@ Global___ReceivedTransfers: _TypeAlias = ReceivedTransfers  # noqa: Y015
 
 @_typing.final
 class PartitionTransfers(_message.Message):
-    """The ends of all transfers at one partition, as of a view of it."""
+    """The ends of all transfers at one partition, in a view of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -105,7 +105,7 @@ Global___PartitionTransfers: _TypeAlias = PartitionTransfers  # noqa: Y015
 
 @_typing.final
 class ArrivedTransfer(_message.Message):
-    """The open transfer from one partition to another has arrived: what it carries does not count where it came from."""
+    """The open transfer from one partition to another has arrived: its records do not count at the source."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -129,7 +129,7 @@ Global___ArrivedTransfer: _TypeAlias = ArrivedTransfer  # noqa: Y015
 
 @_typing.final
 class HeldViews(_message.Message):
-    """Views that a shard holds ready under a name the router chose."""
+    """Views that a shard holds under a name chosen by the router."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -168,7 +168,7 @@ class CaptureViewsRequest(_message.Message):
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]: ...
     @_builtins.property
     def attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Attributes whose values, as of an instant, are wanted too."""
+        """Attributes whose values, at an instant, are wanted too."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ Global___CaptureViewsRequest: _TypeAlias = CaptureViewsRequest  # noqa: Y015
 
 @_typing.final
 class AttributeKinds(_message.Message):
-    """Of what kinds the values of an attribute are in some views."""
+    """Kinds of the values of an attribute in some views."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -226,7 +226,7 @@ class CaptureViewsResponse(_message.Message):
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionTransfers]: ...
     @_builtins.property
     def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeKinds]:
-        """Those of the attributes asked for that are known."""
+        """Those of the requested attributes that are known."""
 
     def __init__(
         self,
@@ -268,7 +268,7 @@ Global___IdentifierPair: _TypeAlias = IdentifierPair  # noqa: Y015
 
 @_typing.final
 class OpenTransfer(_message.Message):
-    """A transfer that has begun, as the change that it is where it arrives."""
+    """A transfer that has begun, in the form that its destination logs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,9 +279,9 @@ class OpenTransfer(_message.Message):
     to: _builtins.int
     number: _builtins.int
     arrival: _builtins.bytes
-    """The piece asked for."""
+    """The requested piece."""
     pieces: _builtins.int
-    """How many pieces there are."""
+    """Number of pieces."""
     def __init__(
         self,
         *,
@@ -314,9 +314,9 @@ class ChangeIdentityRequest(_message.Message):
     change: _builtins.bytes
     """Payload of a log record of kind IDENTITY; empty: nothing changes."""
     place_of: _builtins.bytes
-    """Also says under which identifier the records of this one went away."""
+    """Also report the identifier under which the records of this one left."""
     piece: _builtins.int
-    """Which piece of open transfers is wanted, counted from 0; of one that has fewer nothing is told."""
+    """Number of the requested piece of open transfers, counted from 0; those with fewer are left out."""
     def __init__(
         self,
         *,
@@ -347,18 +347,18 @@ class ChangeIdentityResponse(_message.Message):
     ARRIVED_FIELD_NUMBER: _builtins.int
     MOVING_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
-    """Whether there was anything left to do of the change."""
+    """Whether the change still changed anything."""
     place: _builtins.bytes
     """Empty: they did not."""
     arrived: _builtins.bool
     """Of an arrival: all of its transfer has arrived."""
     moving: _builtins.bool
-    """Of a recall: records that came in under the identifier are on their way from here, so that no look elsewhere is whole."""
+    """Of a recall: records under the identifier are on their way from here, so a search elsewhere would be incomplete."""
     @_builtins.property
     def open(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenTransfer]: ...
     @_builtins.property
     def departures(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentifierPair]:
-        """Profiles that can leave now, and those whose records went away under another identifier than they belong to."""
+        """Profiles that can leave now, and those whose records left under another identifier than they belong to."""
 
     @_builtins.property
     def recalls(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentifierPair]: ...
@@ -436,7 +436,7 @@ Global___ReadIdentitiesResponse: _TypeAlias = ReadIdentitiesResponse  # noqa: Y0
 
 @_typing.final
 class KnownIdentities(_message.Message):
-    """What a partition knows of some identifiers."""
+    """A partition's knowledge of some identifiers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -508,7 +508,7 @@ class ReadIdentityResponse(_message.Message):
     """It has a seat here, or others have one with it."""
     @_builtins.property
     def belongs_to(self) -> _query_pb2.Identifier:
-        """Whom the identifier belongs to; absent: itself, or nobody has told this partition."""
+        """Owner of the identifier; absent: itself, or unknown to this partition."""
 
     @_builtins.property
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.IdentityBinding]:

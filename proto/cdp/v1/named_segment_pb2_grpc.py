@@ -62,14 +62,14 @@ class SegmentServiceServicer:
     """
 
     def CreateSegment(self, request, context):
-        """Creates a segment, or a further version of one; what is the same as the newest version creates nothing.
+        """Creates a segment, or a further version of one; a definition equal to the newest version creates nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSegment(self, request, context):
-        """Gives one version.
+        """Returns one version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

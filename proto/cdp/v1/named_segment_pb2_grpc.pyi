@@ -34,9 +34,9 @@ class SegmentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SegmentServiceAsyncStub: ...
     CreateSegment: _grpc.UnaryUnaryMultiCallable[_named_segment_pb2.CreateSegmentRequest, _named_segment_pb2.CreateSegmentResponse]
-    """Creates a segment, or a further version of one; what is the same as the newest version creates nothing."""
+    """Creates a segment, or a further version of one; a definition equal to the newest version creates nothing."""
     GetSegment: _grpc.UnaryUnaryMultiCallable[_named_segment_pb2.GetSegmentRequest, _named_segment_pb2.GetSegmentResponse]
-    """Gives one version."""
+    """Returns one version."""
     ListSegments: _grpc.UnaryUnaryMultiCallable[_named_segment_pb2.ListSegmentsRequest, _named_segment_pb2.ListSegmentsResponse]
     """Lists the newest version of each, by name."""
     DeleteSegment: _grpc.UnaryUnaryMultiCallable[_named_segment_pb2.DeleteSegmentRequest, _named_segment_pb2.DeleteSegmentResponse]
@@ -48,9 +48,9 @@ class SegmentServiceAsyncStub(SegmentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSegment: _aio.UnaryUnaryMultiCallable[_named_segment_pb2.CreateSegmentRequest, _named_segment_pb2.CreateSegmentResponse]  # type: ignore[assignment]
-    """Creates a segment, or a further version of one; what is the same as the newest version creates nothing."""
+    """Creates a segment, or a further version of one; a definition equal to the newest version creates nothing."""
     GetSegment: _aio.UnaryUnaryMultiCallable[_named_segment_pb2.GetSegmentRequest, _named_segment_pb2.GetSegmentResponse]  # type: ignore[assignment]
-    """Gives one version."""
+    """Returns one version."""
     ListSegments: _aio.UnaryUnaryMultiCallable[_named_segment_pb2.ListSegmentsRequest, _named_segment_pb2.ListSegmentsResponse]  # type: ignore[assignment]
     """Lists the newest version of each, by name."""
     DeleteSegment: _aio.UnaryUnaryMultiCallable[_named_segment_pb2.DeleteSegmentRequest, _named_segment_pb2.DeleteSegmentResponse]  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class SegmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _named_segment_pb2.CreateSegmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_named_segment_pb2.CreateSegmentResponse, _abc.Awaitable[_named_segment_pb2.CreateSegmentResponse]]:
-        """Creates a segment, or a further version of one; what is the same as the newest version creates nothing."""
+        """Creates a segment, or a further version of one; a definition equal to the newest version creates nothing."""
 
     @_abc_1.abstractmethod
     def GetSegment(
@@ -73,7 +73,7 @@ class SegmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _named_segment_pb2.GetSegmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_named_segment_pb2.GetSegmentResponse, _abc.Awaitable[_named_segment_pb2.GetSegmentResponse]]:
-        """Gives one version."""
+        """Returns one version."""
 
     @_abc_1.abstractmethod
     def ListSegments(

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PartitionServiceStub:
-    """What shards say about the partitions they hold, and how a partition moves.
+    """Reports of shards about their partitions, and moves of a partition.
     """
 
     def __init__(self, channel):
@@ -78,60 +78,60 @@ class PartitionServiceStub:
 
 
 class PartitionServiceServicer:
-    """What shards say about the partitions they hold, and how a partition moves.
+    """Reports of shards about their partitions, and moves of a partition.
     """
 
     def ReadHoldings(self, request, context):
-        """Says what the shard knows of partitions it holds, held or is about to hold.
+        """Reports the partitions that the shard holds, held or is about to hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TakePartition(self, request, context):
-        """Makes the shard take a partition over from another one; goes on in the background, and may be asked again.
+        """Makes the shard take a partition over from another one; continues in the background, and may be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopTaking(self, request, context):
-        """Makes the shard give a partition up that it has not taken over yet.
+        """Makes the shard give up a partition that it has not taken over yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportPartition(self, request, context):
-        """Asked by the taker: writes the partition's files, and keeps what is logged from then on for ReadTail.
+        """Called by the taker: writes the partition's files, and keeps later log entries for ReadTail.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadExport(self, request, context):
-        """Asked by the taker: a piece of one of those files.
+        """Called by the taker: a piece of one of those files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadTail(self, request, context):
-        """Asked by the taker: what was logged behind a sequence number.
+        """Called by the taker: log entries after a sequence number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleasePartition(self, request, context):
-        """Asked by the taker: from now on the partition is the taker's. It stays here, unused, until it is forgotten.
+        """Called by the taker: from now on the partition is the taker's. It stays here, unused, until it is forgotten.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetPartition(self, request, context):
-        """Asked by the taker: it holds the partition durably.
+        """Called by the taker: it holds the partition durably.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +189,7 @@ def add_PartitionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PartitionService:
-    """What shards say about the partitions they hold, and how a partition moves.
+    """Reports of shards about their partitions, and moves of a partition.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PrivacyServiceStub:
-    """Says what is withheld from keys without the role profile-read.
+    """Serves the settings of the values withheld from keys without the role profile-read.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class PrivacyServiceStub:
 
 
 class PrivacyServiceServicer:
-    """Says what is withheld from keys without the role profile-read.
+    """Serves the settings of the values withheld from keys without the role profile-read.
     """
 
     def GetPrivacy(self, request, context):
-        """Says what is withheld.
+        """Returns the settings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangePrivacy(self, request, context):
-        """Changes what is withheld, for all routers and from their next answer on.
+        """Changes the settings, for all routers and from their next answer on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_PrivacyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PrivacyService:
-    """Says what is withheld from keys without the role profile-read.
+    """Serves the settings of the values withheld from keys without the role profile-read.
     """
 
     @staticmethod

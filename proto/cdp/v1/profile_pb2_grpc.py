@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProfileServiceStub:
-    """Gives profiles; QueryService.GetProfile gives one with its latest events.
+    """Returns profiles; QueryService.GetProfile returns one with its latest events.
     """
 
     def __init__(self, channel):
@@ -58,26 +58,26 @@ class ProfileServiceStub:
 
 
 class ProfileServiceServicer:
-    """Gives profiles; QueryService.GetProfile gives one with its latest events.
+    """Returns profiles; QueryService.GetProfile returns one with its latest events.
     """
 
     def BatchGetProfiles(self, request, context):
-        """Gives several profiles at once, in the order asked for.
+        """Returns several profiles at once, in the requested order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProfileEvents(self, request, context):
-        """Gives a profile's events, latest first, page by page.
+        """Returns a profile's events, latest first, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportProfile(self, request, context):
-        """Gives everything that is kept of a person: identifiers and what bound them, attributes with their history, events
-        with properties and how they came in, and what retention left of dropped events. Whole only where the last response
+        """Returns everything kept about a person: identifiers and their links, attributes with their history, events with
+        properties and origins, and summaries of events dropped by retention. Complete only if the last response
         has `end`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -85,7 +85,7 @@ class ProfileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProfileIdentifiers(self, request, context):
-        """Gives all identifiers of a profile.
+        """Returns all identifiers of a profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +123,7 @@ def add_ProfileServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProfileService:
-    """Gives profiles; QueryService.GetProfile gives one with its latest events.
+    """Returns profiles; QueryService.GetProfile returns one with its latest events.
     """
 
     @staticmethod

@@ -52,7 +52,7 @@ class ExplainUserRequest(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The instant asked about; unset: now."""
+        """The instant of the question; unset: now."""
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class ProofNode(_message.Message):
     text: _builtins.str
     holds: _builtins.bool
     event_count: _builtins.int
-    """Events there are, shown or not."""
+    """Number of events, shown or not."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProofNode]: ...
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.ProfileEvent]:
-        """The newest of the events that were looked at, or those of one completed sequence, in order of time."""
+        """The newest of the events that were read, or those of one completed sequence, in order of time."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeValue]:

@@ -47,7 +47,7 @@ class ProofServiceServicer:
     """
 
     def ExplainUser(self, request, context):
-        """Shows for one user which parts of a segment hold, and what decided them.
+        """Returns for one user the parts of a segment that hold, and the deciding events and values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class ProofServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProofServiceAsyncStub: ...
     ExplainUser: _grpc.UnaryUnaryMultiCallable[_proof_pb2.ExplainUserRequest, _proof_pb2.ExplainUserResponse]
-    """Shows for one user which parts of a segment hold, and what decided them."""
+    """Returns for one user the parts of a segment that hold, and the deciding events and values."""
 
 @_typing.type_check_only
 class ProofServiceAsyncStub(ProofServiceStub):
@@ -42,7 +42,7 @@ class ProofServiceAsyncStub(ProofServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExplainUser: _aio.UnaryUnaryMultiCallable[_proof_pb2.ExplainUserRequest, _proof_pb2.ExplainUserResponse]  # type: ignore[assignment]
-    """Shows for one user which parts of a segment hold, and what decided them."""
+    """Returns for one user the parts of a segment that hold, and the deciding events and values."""
 
 class ProofServiceServicer(metaclass=_abc_1.ABCMeta):
     """Explains verdicts."""
@@ -53,6 +53,6 @@ class ProofServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _proof_pb2.ExplainUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_proof_pb2.ExplainUserResponse, _abc.Awaitable[_proof_pb2.ExplainUserResponse]]:
-        """Shows for one user which parts of a segment hold, and what decided them."""
+        """Returns for one user the parts of a segment that hold, and the deciding events and values."""
 
 def add_ProofServiceServicer_to_server(servicer: ProofServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

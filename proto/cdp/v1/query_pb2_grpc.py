@@ -71,7 +71,7 @@ class QueryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProfile(self, request, context):
-        """Gives one profile with its attributes, identifiers and latest events.
+        """Returns one profile with its attributes, identifiers and latest events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class TrendRow(_message.Message):
-    """One calendar period of a trend; periods without events are there too."""
+    """One calendar period of a trend; periods without events are included."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,18 +39,18 @@ class TrendRow(_message.Message):
     events: _builtins.int
     users: _builtins.int
     events_per_user: _builtins.float
-    """0 where there are no users."""
+    """0 if there are no users."""
     incomplete: _builtins.bool
     """The window or the instant of the question cuts the period."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def sum(self) -> _ingest_pb2.Value:
-        """Sum of the property where one was asked for: an exact integer, or a number where any value was a float."""
+        """Sum of the property if one was requested: an exact integer, or a number if any value was a float."""
 
     @_builtins.property
     def average(self) -> _ingest_pb2.Value:
-        """Unset where no event of the period has a number."""
+        """Unset if no event of the period has a number."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class RetentionRow(_message.Message):
     """The local date of the start."""
     users: _builtins.int
     complete_periods: _builtins.int
-    """So many periods, from the first, were over for all users of the row at the instant of the question."""
+    """Number of periods, from the first, that were over for all users of the row at the instant of the question."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -233,7 +233,7 @@ Global___FunnelGroupRow: _TypeAlias = FunnelGroupRow  # noqa: Y015
 
 @_typing.final
 class FunnelReport(_message.Message):
-    """What a funnel says besides its steps."""
+    """Facts about a funnel in addition to its steps."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -540,9 +540,9 @@ class FlowNode(_message.Message):
     OTHER_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     ended: _builtins.int
-    """Anchors that meet no further event within reach; 0 at the last place of a path, behind which nobody looks."""
+    """Anchors without a further event within reach; 0 at the last place of a path, after which nothing is counted."""
     other: _builtins.int
-    """Anchors that go on to nodes that are not shown."""
+    """Anchors that continue to nodes that are not shown."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -569,12 +569,12 @@ class FlowReport(_message.Message):
     NODE_COUNT_FIELD_NUMBER: _builtins.int
     INCOMPLETE_FIELD_NUMBER: _builtins.int
     node_count: _builtins.int
-    """How many nodes there are, shown or not."""
+    """Number of nodes, shown or not."""
     incomplete: _builtins.int
     """Anchors whose path may still grow: their time was not up at the instant of the question."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowNode]:
-        """The most frequent nodes, at most 1,000; each stands behind the one it comes from, larger ones first."""
+        """The most frequent nodes, at most 1,000; each comes after its predecessor, larger ones first."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SchemaServiceStub:
-    """Keeps the rules that records are checked by.
+    """Serves the rules that records are checked by.
     """
 
     def __init__(self, channel):
@@ -73,35 +73,35 @@ class SchemaServiceStub:
 
 
 class SchemaServiceServicer:
-    """Keeps the rules that records are checked by.
+    """Serves the rules that records are checked by.
     """
 
     def GetSchemaRules(self, request, context):
-        """Gives the rules.
+        """Returns the rules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetSchemaRules(self, request, context):
-        """Replaces all rules. This router follows them at once, others within a second or two; records taken before are not looked at
-        again.
+        """Replaces all rules. This router applies them at once, others within a second or two; records accepted before are not
+        checked again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiscoverSchema(self, request, context):
-        """Says what has been seen: names, types, how often and when, and how many different texts. Reads everything once.
+        """Reports the names seen: types, how often and when, and how many different texts. Reads everything once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetEvents(self, request, context):
-        """Forgets event names: all of their events are dropped for good, and the names no longer count against what a
-        partition may know. A name that comes in again is new. What is on its way between two partitions meanwhile may bring
-        events of a name back: ask again then.
+        """Forgets event names: all of their events are dropped for good, and the names no longer count against the limit of a
+        partition. A name that comes in again is new. Events on their way between two partitions meanwhile may restore
+        a name: forget it again then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,15 +115,15 @@ class SchemaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedriveQuarantined(self, request, context):
-        """Holds records in quarantine against the rules as they are now, and takes those that break none any more: each is taken
-        once, whatever stops this in between.
+        """Checks records in quarantine against the current rules, and accepts those that no longer break one: each is accepted
+        once, whatever interrupts this.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DropQuarantined(self, request, context):
-        """Throws records in quarantine away.
+        """Deletes records in quarantine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,7 +176,7 @@ def add_SchemaServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SchemaService:
-    """Keeps the rules that records are checked by.
+    """Serves the rules that records are checked by.
     """
 
     @staticmethod

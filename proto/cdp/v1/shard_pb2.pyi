@@ -76,20 +76,20 @@ class PartitionBatch(_message.Message):
     links: _builtins.bytes
     """Identifiers that live in the partition and were seen with others, as payload of a log record; empty: none."""
     asked_links: _builtins.bytes
-    """The same, of which only is told what would be news; nothing is logged of it."""
+    """Links of the same form, to report only the new ones; nothing of them is logged."""
     seats: _builtins.bytes
-    """The same of identifiers seen with ones that live in the partition: each takes a seat there, if there is one left."""
+    """Links of identifiers seen with ones that live in the partition: each takes a seat there, if there is one left."""
     leaves_out_seats: _builtins.bool
-    """Whether of some pair the first and the last record that says it are told here, and not those between."""
+    """True if of some pair only the first and the last record that states it are included, and not those between."""
     seats_again: _builtins.bool
-    """The seats were given to a batch that was taken a moment ago: one that is gone means that its pair was erased."""
+    """The seats were given to a batch that was accepted a moment ago: a missing one means that its pair was erased."""
     @_builtins.property
     def links_asked_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of each of the links: the position of the partition at which it was asked about; empty: erasures are not looked for."""
+        """For each of the links: the position of the partition at which it was checked; empty: erasures are not checked."""
 
     @_builtins.property
     def links_seated_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of each of the links: the position of the partition after which the seat was found in place; 0: not looked for."""
+        """For each of the links: the position of the partition after which the seat was found in place; 0: not checked."""
 
     @_builtins.property
     def seats_asked_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -193,46 +193,46 @@ class PartitionOutcome(_message.Message):
     accepted: _builtins.int
     duplicates: _builtins.int
     undecided: _builtins.bool
-    """Nothing of the batch was taken: repeated records say a pair that has no seat, and whether others say it anew is to
-    be told first. Send it again with all its seats.
+    """Nothing of the batch was accepted: repeated records state a pair without a seat, and it must first be known whether
+    others state it again. Send it again with all its seats.
     """
     asked_at: _builtins.int
-    """The partition's position when the links were asked about, or were to be logged."""
+    """The partition's position when the links were checked, or should have been logged."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.RecordError]:
         """Indexes count the records of the partition's batch."""
 
     @_builtins.property
     def duplicate_records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Which records of the batch the duplicates are; empty where none of them is one, or all are."""
+        """Records of the batch that are duplicates; empty if none of them is one, or all are."""
 
     @_builtins.property
     def news(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of the links asked about those that say something new, counted from 0."""
+        """Of the checked links those that are new, counted from 0."""
 
     @_builtins.property
     def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of the seats those that there are not."""
+        """Of the seats those that do not exist."""
 
     @_builtins.property
     def void(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of the seats those of links that mean nothing any more: a record said them that was taken before, and the pair has
-        gone since, with an erasure.
+        """Of the seats those of void links: a record accepted before stated them, and an erasure has removed the pair
+        since.
         """
 
     @_builtins.property
     def unseated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of the seats those that a record asks for which was taken before without one, and which none takes yet: it may have
-        one, unless the other identifier was erased since.
+        """Of the seats those requested by a record that was accepted before without one, and which are still missing: it may
+        have one, unless the other identifier was erased since.
         """
 
     @_builtins.property
     def forgotten(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of the links asked about those whose identifier was erased since the oldest message id that is remembered."""
+        """Of the checked links those whose identifier was erased since the oldest message id that is remembered."""
 
     @_builtins.property
     def doubted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of the links those that were not logged, as their upper identifier was erased: look for the seat again first."""
+        """Of the links those that were not logged, because their upper identifier was erased: check the seat again first."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class DeliverResponse(_message.Message):
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOutcome]: ...
     @_builtins.property
     def due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Those in which profiles wait for being moved."""
+        """Those in which profiles wait to be moved."""
 
     def __init__(
         self,
@@ -305,7 +305,7 @@ class EvaluateRequest(_message.Message):
     def question(self) -> _segment_pb2.Question: ...
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]:
-        """What to answer for, each at the epoch of the sender's map."""
+        """The partitions to answer for, each at the epoch of the sender's map."""
 
     @_builtins.property
     def views(self) -> _moving_pb2.HeldViews:
@@ -409,7 +409,7 @@ Global___NodeCounters: _TypeAlias = NodeCounters  # noqa: Y015
 
 @_typing.final
 class EvaluateResponse(_message.Message):
-    """What the shard's partitions contribute, merged."""
+    """The contribution of the shard's partitions, merged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -442,7 +442,7 @@ class EvaluateResponse(_message.Message):
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCounters]: ...
     @_builtins.property
     def report(self) -> _report_part_pb2.ReportPart:
-        """What a report adds to the counts."""
+        """Parts of a report in addition to the counts."""
 
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[_moving_pb2.PartitionTransfers]: ...
@@ -489,7 +489,7 @@ class ListMembersRequest(_message.Message):
     def segment(self) -> _segment_pb2.Segment: ...
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[_partition_pb2.PartitionEpoch]:
-        """What to answer for, each at the epoch of the sender's map."""
+        """The partitions to answer for, each at the epoch of the sender's map."""
 
     @_builtins.property
     def views(self) -> _moving_pb2.HeldViews:
@@ -552,9 +552,9 @@ class ListMembersResponse(_message.Message):
     ANSWERED_FIELD_NUMBER: _builtins.int
     TYPE_MISMATCH_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
-    """Some members' encoded identifiers, and the columns asked for, as an Arrow stream; empty: none."""
+    """Some members' encoded identifiers, and the requested columns, as an Arrow stream; empty: none."""
     type_mismatch: _builtins.bool
-    """Some value in the partitions so far had another type than is asked for."""
+    """Some value in the partitions so far had another type than requested."""
     @_builtins.property
     def answered(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.PartitionPosition]:
         """Partitions whose last members are in this message."""
@@ -584,7 +584,7 @@ class PageEnd(_message.Message):
     GIVEN_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
     given: _builtins.int
-    """How many events of that time have been given."""
+    """Number of events of that time already returned."""
     def __init__(
         self,
         *,
@@ -618,7 +618,7 @@ class ReadProfileRequest(_message.Message):
     def identifier(self) -> _query_pb2.Identifier: ...
     @_builtins.property
     def after(self) -> Global___PageEnd:
-        """Only events behind this place."""
+        """Only events after this place."""
 
     @_builtins.property
     def event_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -779,7 +779,7 @@ class ReadSchemaRequest(_message.Message):
     KINDS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def kinds_of(self) -> Global___KnownNames:
-        """Also say what is held under these names."""
+        """Also report the kinds of values under these names."""
 
     def __init__(
         self,
@@ -861,11 +861,11 @@ class EraseProfilesRequest(_message.Message):
     cluster: _builtins.str
     partition: _builtins.int
     with_values: _builtins.bool
-    """Also say what to look for afterwards."""
+    """Also return the hashes to search for afterwards."""
     must_remember: _builtins.bool
-    """Log the erasure even if nothing is known of them here: a link to them may be on its way."""
+    """Log the erasure even if nothing about them is known here: a link to them may be on its way."""
     must_be_alone: _builtins.bool
-    """Erase nothing if a seat tells of a link that may be on its way to another partition."""
+    """Erase nothing if a seat indicates a link that may be on its way to another partition."""
     epoch: _builtins.int
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
@@ -901,15 +901,15 @@ class EraseProfilesResponse(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     erased: _builtins.int
-    """Profiles there were."""
+    """Number of erased profiles."""
     value_count: _builtins.int
     refused: _builtins.bool
-    """Nothing was erased, as there are such identifiers."""
+    """Nothing was erased, because there are such identifiers."""
     @_builtins.property
     def partition(self) -> _admin_pb2.ErasedPartition: ...
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Keyed hashes of all different texts and lists there were, at most 1,048,576; and how many there were."""
+        """Keyed hashes of all their different texts and lists, at most 1,048,576; and the number of texts and lists."""
 
     @_builtins.property
     def strays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -998,10 +998,10 @@ class ChangeSuppressionsResponse(_message.Message):
     CHANGED_FIELD_NUMBER: _builtins.int
     SUPPRESSIONS_FIELD_NUMBER: _builtins.int
     changed: _builtins.bool
-    """Whether any of it was news."""
+    """Whether anything changed."""
     @_builtins.property
     def suppressions(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptSuppression]:
-        """All that any of the partitions has, where neither additions nor removals were asked for."""
+        """All that any of the partitions has, if neither additions nor removals were requested."""
 
     def __init__(
         self,
@@ -1027,12 +1027,12 @@ class ScanForIdentifiersRequest(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     with_files: _builtins.bool
-    """Also through files; what waits for being removed from memory is removed first."""
+    """Also in files; data that waits for removal from memory is removed first."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Identifier]: ...
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Keyed hashes of texts to look for as well, in memory and files; only together with files."""
+        """Keyed hashes of texts to search for as well, in memory and files; only together with files."""
 
     def __init__(
         self,
@@ -1120,7 +1120,7 @@ class ChangeRetentionResponse(_message.Message):
     def retained(self) -> _containers.RepeatedCompositeFieldContainer[_admin_pb2.RetainedSince]: ...
     @_builtins.property
     def forgotten(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of the names to be forgotten those that were known."""
+        """Of the names to forget those that were known."""
 
     def __init__(
         self,
@@ -1306,7 +1306,7 @@ class ReadDocumentRequest(_message.Message):
     partition: _builtins.int
     name: _builtins.str
     known_version: _builtins.int
-    """The content is left out of the answer when it is of this version."""
+    """The content is left out of the answer if it is of this version."""
     epoch: _builtins.int
     def __init__(
         self,
@@ -1362,7 +1362,7 @@ class WriteDocumentRequest(_message.Message):
     partition: _builtins.int
     name: _builtins.str
     expected_version: _builtins.int
-    """The version it must stand at, 0 where there must be none."""
+    """The version it must have, 0 if it must not exist."""
     content: _builtins.bytes
     epoch: _builtins.int
     def __init__(
@@ -1390,7 +1390,7 @@ class WriteDocumentResponse(_message.Message):
     WRITTEN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     written: _builtins.bool
-    """False when it stands at another version."""
+    """False if it has another version."""
     version: _builtins.int
     def __init__(
         self,
@@ -1422,7 +1422,7 @@ class ReadRecordsRequest(_message.Message):
     def identifier(self) -> _query_pb2.Identifier: ...
     @_builtins.property
     def after(self) -> Global___PageEnd:
-        """Where the page before ended; absent: from the first record."""
+        """End of the page before; absent: from the first record."""
 
     def __init__(
         self,
@@ -1456,7 +1456,7 @@ class ReadRecordsResponse(_message.Message):
     def profile(self) -> _profile_pb2.ExportedProfile: ...
     @_builtins.property
     def next(self) -> Global___PageEnd:
-        """Where the next page begins; absent: this was the last."""
+        """Start of the next page; absent: this was the last."""
 
     def __init__(
         self,
@@ -1604,7 +1604,7 @@ class ChangeQuarantineRequest(_message.Message):
     change: _builtins.bytes
     """Payload of a log record of kind QUARANTINE."""
     batch_id: _builtins.bytes
-    """Of records to keep: the id of the batch they came with. What was taken under it, before a rule changed, is not kept."""
+    """Of records to keep: the id of the batch they came with. Records accepted under it, before a rule changed, are not kept."""
     def __init__(
         self,
         *,
@@ -1632,7 +1632,7 @@ class ChangeQuarantineResponse(_message.Message):
     """False: there is no room for more."""
     @_builtins.property
     def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Of records to keep, counted from 0: those that were taken before."""
+        """Of records to keep, counted from 0: those that were accepted before."""
 
     def __init__(
         self,
@@ -1660,7 +1660,7 @@ class ReadQuarantineRequest(_message.Message):
     partition: _builtins.int
     epoch: _builtins.int
     from_sequence: _builtins.int
-    """The first entry at this position or behind it."""
+    """The first entry at this position or after it."""
     def __init__(
         self,
         *,

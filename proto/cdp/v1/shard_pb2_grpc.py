@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ShardServiceStub:
-    """What a shard does for routers.
+    """The work of a shard for routers.
     """
 
     def __init__(self, channel):
@@ -174,7 +174,7 @@ class ShardServiceStub:
 
 
 class ShardServiceServicer:
-    """What a shard does for routers.
+    """The work of a shard for routers.
     """
 
     def Deliver(self, request, context):
@@ -227,14 +227,14 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseProfiles(self, request, context):
-        """Forgets profiles of one partition.
+        """Erases profiles of one partition.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeRetention(self, request, context):
-        """Changes rules of retention, if any are given, and says which there are.
+        """Changes rules of retention, if any are given, and returns the rules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,49 +255,49 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PurgeFiles(self, request, context):
-        """Removes what erased profiles have left in the shard's files.
+        """Removes the remains of erased profiles from the shard's files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CaptureViews(self, request, context):
-        """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them.
+        """Holds views of partitions for questions, and returns the progress of transfers of profiles in them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeIdentity(self, request, context):
-        """Logs and does a change of identifiers, and says what is left to move.
+        """Logs and applies a change of identifiers, and returns the remaining moves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadIdentity(self, request, context):
-        """Says what a partition knows of an identifier.
+        """Returns a partition's knowledge of an identifier.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadIdentities(self, request, context):
-        """Says what partitions know of several identifiers.
+        """Returns the knowledge of partitions about several identifiers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiscoverNames(self, request, context):
-        """Says what partitions have seen.
+        """Reports the names that partitions have seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeQuarantine(self, request, context):
-        """Puts records into quarantine, or lets some go.
+        """Puts records into quarantine, or releases some.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,14 +311,14 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangeSuppressions(self, request, context):
-        """Changes, if asked to, under which identifiers nothing is taken, and says which those are.
+        """Changes, if requested, the identifiers under which no record is accepted, and returns them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ScanForIdentifiers(self, request, context):
-        """Looks for identifiers through everything the shard holds.
+        """Searches everything the shard holds for identifiers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -332,14 +332,14 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadAll(self, request, context):
-        """Streams everything that partitions hold.
+        """Streams all contents of partitions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadReceipts(self, request, context):
-        """Reads how records came in.
+        """Reads the receipts of records.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -360,7 +360,7 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WriteDocument(self, request, context):
-        """Replaces one, unless it was replaced since the sender has read it.
+        """Replaces one, unless it was replaced since the sender read it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -513,7 +513,7 @@ def add_ShardServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShardService:
-    """What a shard does for routers.
+    """The work of a shard for routers.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ShardServiceStub:
-    """What a shard does for routers."""
+    """The work of a shard for routers."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -49,49 +49,49 @@ class ShardServiceStub:
     ReadSchema: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadSchemaRequest, _shard_pb2.ReadSchemaResponse]
     """Reports names."""
     EraseProfiles: _grpc.UnaryUnaryMultiCallable[_shard_pb2.EraseProfilesRequest, _shard_pb2.EraseProfilesResponse]
-    """Forgets profiles of one partition."""
+    """Erases profiles of one partition."""
     ChangeRetention: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeRetentionRequest, _shard_pb2.ChangeRetentionResponse]
-    """Changes rules of retention, if any are given, and says which there are."""
+    """Changes rules of retention, if any are given, and returns the rules."""
     ReadDigest: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadDigestRequest, _shard_pb2.ReadDigestResponse]
     """Reads everything and reports digests."""
     TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_shard_pb2.TakeSnapshotRequest, _shard_pb2.TakeSnapshotResponse]
     """Writes a snapshot of the shard's partitions."""
     PurgeFiles: _grpc.UnaryUnaryMultiCallable[_shard_pb2.PurgeFilesRequest, _shard_pb2.PurgeFilesResponse]
-    """Removes what erased profiles have left in the shard's files."""
+    """Removes the remains of erased profiles from the shard's files."""
     CaptureViews: _grpc.UnaryUnaryMultiCallable[_moving_pb2.CaptureViewsRequest, _moving_pb2.CaptureViewsResponse]
-    """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them."""
+    """Holds views of partitions for questions, and returns the progress of transfers of profiles in them."""
     ChangeIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ChangeIdentityRequest, _moving_pb2.ChangeIdentityResponse]
-    """Logs and does a change of identifiers, and says what is left to move."""
+    """Logs and applies a change of identifiers, and returns the remaining moves."""
     ReadIdentity: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]
-    """Says what a partition knows of an identifier."""
+    """Returns a partition's knowledge of an identifier."""
     ReadIdentities: _grpc.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentitiesRequest, _moving_pb2.ReadIdentitiesResponse]
-    """Says what partitions know of several identifiers."""
+    """Returns the knowledge of partitions about several identifiers."""
     DiscoverNames: _grpc.UnaryUnaryMultiCallable[_shard_pb2.DiscoverNamesRequest, _shard_pb2.DiscoverNamesResponse]
-    """Says what partitions have seen."""
+    """Reports the names that partitions have seen."""
     ChangeQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]
-    """Puts records into quarantine, or lets some go."""
+    """Puts records into quarantine, or releases some."""
     ReadQuarantine: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadQuarantineRequest, _shard_pb2.ReadQuarantineResponse]
     """Reads an entry of the quarantine."""
     ChangeSuppressions: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ChangeSuppressionsRequest, _shard_pb2.ChangeSuppressionsResponse]
-    """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
+    """Changes, if requested, the identifiers under which no record is accepted, and returns them."""
     ScanForIdentifiers: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ScanForIdentifiersRequest, _shard_pb2.ScanForIdentifiersResponse]
-    """Looks for identifiers through everything the shard holds."""
+    """Searches everything the shard holds for identifiers."""
     ReadRecords: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]
     """Reads some of everything that a profile holds."""
     ReadAll: _grpc.UnaryStreamMultiCallable[_shard_pb2.ReadAllRequest, _shard_pb2.ReadAllResponse]
-    """Streams everything that partitions hold."""
+    """Streams all contents of partitions."""
     ReadReceipts: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]
-    """Reads how records came in."""
+    """Reads the receipts of records."""
     VerifySnapshots: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]
     """Reads every file of the shard's snapshots."""
     ReadDocument: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadDocumentRequest, _shard_pb2.ReadDocumentResponse]
     """Reads a small document of the cluster that is kept with a partition."""
     WriteDocument: _grpc.UnaryUnaryMultiCallable[_shard_pb2.WriteDocumentRequest, _shard_pb2.WriteDocumentResponse]
-    """Replaces one, unless it was replaced since the sender has read it."""
+    """Replaces one, unless it was replaced since the sender read it."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
-    """What a shard does for routers."""
+    """The work of a shard for routers."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Deliver: _aio.UnaryUnaryMultiCallable[_shard_pb2.DeliverRequest, _shard_pb2.DeliverResponse]  # type: ignore[assignment]
@@ -109,48 +109,48 @@ class ShardServiceAsyncStub(ShardServiceStub):
     ReadSchema: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadSchemaRequest, _shard_pb2.ReadSchemaResponse]  # type: ignore[assignment]
     """Reports names."""
     EraseProfiles: _aio.UnaryUnaryMultiCallable[_shard_pb2.EraseProfilesRequest, _shard_pb2.EraseProfilesResponse]  # type: ignore[assignment]
-    """Forgets profiles of one partition."""
+    """Erases profiles of one partition."""
     ChangeRetention: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeRetentionRequest, _shard_pb2.ChangeRetentionResponse]  # type: ignore[assignment]
-    """Changes rules of retention, if any are given, and says which there are."""
+    """Changes rules of retention, if any are given, and returns the rules."""
     ReadDigest: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadDigestRequest, _shard_pb2.ReadDigestResponse]  # type: ignore[assignment]
     """Reads everything and reports digests."""
     TakeSnapshot: _aio.UnaryUnaryMultiCallable[_shard_pb2.TakeSnapshotRequest, _shard_pb2.TakeSnapshotResponse]  # type: ignore[assignment]
     """Writes a snapshot of the shard's partitions."""
     PurgeFiles: _aio.UnaryUnaryMultiCallable[_shard_pb2.PurgeFilesRequest, _shard_pb2.PurgeFilesResponse]  # type: ignore[assignment]
-    """Removes what erased profiles have left in the shard's files."""
+    """Removes the remains of erased profiles from the shard's files."""
     CaptureViews: _aio.UnaryUnaryMultiCallable[_moving_pb2.CaptureViewsRequest, _moving_pb2.CaptureViewsResponse]  # type: ignore[assignment]
-    """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them."""
+    """Holds views of partitions for questions, and returns the progress of transfers of profiles in them."""
     ChangeIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ChangeIdentityRequest, _moving_pb2.ChangeIdentityResponse]  # type: ignore[assignment]
-    """Logs and does a change of identifiers, and says what is left to move."""
+    """Logs and applies a change of identifiers, and returns the remaining moves."""
     ReadIdentity: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentityRequest, _moving_pb2.ReadIdentityResponse]  # type: ignore[assignment]
-    """Says what a partition knows of an identifier."""
+    """Returns a partition's knowledge of an identifier."""
     ReadIdentities: _aio.UnaryUnaryMultiCallable[_moving_pb2.ReadIdentitiesRequest, _moving_pb2.ReadIdentitiesResponse]  # type: ignore[assignment]
-    """Says what partitions know of several identifiers."""
+    """Returns the knowledge of partitions about several identifiers."""
     DiscoverNames: _aio.UnaryUnaryMultiCallable[_shard_pb2.DiscoverNamesRequest, _shard_pb2.DiscoverNamesResponse]  # type: ignore[assignment]
-    """Says what partitions have seen."""
+    """Reports the names that partitions have seen."""
     ChangeQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeQuarantineRequest, _shard_pb2.ChangeQuarantineResponse]  # type: ignore[assignment]
-    """Puts records into quarantine, or lets some go."""
+    """Puts records into quarantine, or releases some."""
     ReadQuarantine: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadQuarantineRequest, _shard_pb2.ReadQuarantineResponse]  # type: ignore[assignment]
     """Reads an entry of the quarantine."""
     ChangeSuppressions: _aio.UnaryUnaryMultiCallable[_shard_pb2.ChangeSuppressionsRequest, _shard_pb2.ChangeSuppressionsResponse]  # type: ignore[assignment]
-    """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
+    """Changes, if requested, the identifiers under which no record is accepted, and returns them."""
     ScanForIdentifiers: _aio.UnaryUnaryMultiCallable[_shard_pb2.ScanForIdentifiersRequest, _shard_pb2.ScanForIdentifiersResponse]  # type: ignore[assignment]
-    """Looks for identifiers through everything the shard holds."""
+    """Searches everything the shard holds for identifiers."""
     ReadRecords: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadRecordsRequest, _shard_pb2.ReadRecordsResponse]  # type: ignore[assignment]
     """Reads some of everything that a profile holds."""
     ReadAll: _aio.UnaryStreamMultiCallable[_shard_pb2.ReadAllRequest, _shard_pb2.ReadAllResponse]  # type: ignore[assignment]
-    """Streams everything that partitions hold."""
+    """Streams all contents of partitions."""
     ReadReceipts: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadReceiptsRequest, _shard_pb2.ReadReceiptsResponse]  # type: ignore[assignment]
-    """Reads how records came in."""
+    """Reads the receipts of records."""
     VerifySnapshots: _aio.UnaryUnaryMultiCallable[_shard_pb2.ShardServiceVerifySnapshotsRequest, _shard_pb2.ShardServiceVerifySnapshotsResponse]  # type: ignore[assignment]
     """Reads every file of the shard's snapshots."""
     ReadDocument: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadDocumentRequest, _shard_pb2.ReadDocumentResponse]  # type: ignore[assignment]
     """Reads a small document of the cluster that is kept with a partition."""
     WriteDocument: _aio.UnaryUnaryMultiCallable[_shard_pb2.WriteDocumentRequest, _shard_pb2.WriteDocumentResponse]  # type: ignore[assignment]
-    """Replaces one, unless it was replaced since the sender has read it."""
+    """Replaces one, unless it was replaced since the sender read it."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What a shard does for routers."""
+    """The work of a shard for routers."""
 
     @_abc_1.abstractmethod
     def Deliver(
@@ -214,7 +214,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.EraseProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.EraseProfilesResponse, _abc.Awaitable[_shard_pb2.EraseProfilesResponse]]:
-        """Forgets profiles of one partition."""
+        """Erases profiles of one partition."""
 
     @_abc_1.abstractmethod
     def ChangeRetention(
@@ -222,7 +222,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.ChangeRetentionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ChangeRetentionResponse, _abc.Awaitable[_shard_pb2.ChangeRetentionResponse]]:
-        """Changes rules of retention, if any are given, and says which there are."""
+        """Changes rules of retention, if any are given, and returns the rules."""
 
     @_abc_1.abstractmethod
     def ReadDigest(
@@ -246,7 +246,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.PurgeFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.PurgeFilesResponse, _abc.Awaitable[_shard_pb2.PurgeFilesResponse]]:
-        """Removes what erased profiles have left in the shard's files."""
+        """Removes the remains of erased profiles from the shard's files."""
 
     @_abc_1.abstractmethod
     def CaptureViews(
@@ -254,7 +254,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moving_pb2.CaptureViewsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.CaptureViewsResponse, _abc.Awaitable[_moving_pb2.CaptureViewsResponse]]:
-        """Holds views of partitions ready for questions, and says how far transfers of profiles had come in them."""
+        """Holds views of partitions for questions, and returns the progress of transfers of profiles in them."""
 
     @_abc_1.abstractmethod
     def ChangeIdentity(
@@ -262,7 +262,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moving_pb2.ChangeIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ChangeIdentityResponse, _abc.Awaitable[_moving_pb2.ChangeIdentityResponse]]:
-        """Logs and does a change of identifiers, and says what is left to move."""
+        """Logs and applies a change of identifiers, and returns the remaining moves."""
 
     @_abc_1.abstractmethod
     def ReadIdentity(
@@ -270,7 +270,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moving_pb2.ReadIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentityResponse, _abc.Awaitable[_moving_pb2.ReadIdentityResponse]]:
-        """Says what a partition knows of an identifier."""
+        """Returns a partition's knowledge of an identifier."""
 
     @_abc_1.abstractmethod
     def ReadIdentities(
@@ -278,7 +278,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moving_pb2.ReadIdentitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_moving_pb2.ReadIdentitiesResponse, _abc.Awaitable[_moving_pb2.ReadIdentitiesResponse]]:
-        """Says what partitions know of several identifiers."""
+        """Returns the knowledge of partitions about several identifiers."""
 
     @_abc_1.abstractmethod
     def DiscoverNames(
@@ -286,7 +286,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.DiscoverNamesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.DiscoverNamesResponse, _abc.Awaitable[_shard_pb2.DiscoverNamesResponse]]:
-        """Says what partitions have seen."""
+        """Reports the names that partitions have seen."""
 
     @_abc_1.abstractmethod
     def ChangeQuarantine(
@@ -294,7 +294,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.ChangeQuarantineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ChangeQuarantineResponse, _abc.Awaitable[_shard_pb2.ChangeQuarantineResponse]]:
-        """Puts records into quarantine, or lets some go."""
+        """Puts records into quarantine, or releases some."""
 
     @_abc_1.abstractmethod
     def ReadQuarantine(
@@ -310,7 +310,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.ChangeSuppressionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ChangeSuppressionsResponse, _abc.Awaitable[_shard_pb2.ChangeSuppressionsResponse]]:
-        """Changes, if asked to, under which identifiers nothing is taken, and says which those are."""
+        """Changes, if requested, the identifiers under which no record is accepted, and returns them."""
 
     @_abc_1.abstractmethod
     def ScanForIdentifiers(
@@ -318,7 +318,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.ScanForIdentifiersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ScanForIdentifiersResponse, _abc.Awaitable[_shard_pb2.ScanForIdentifiersResponse]]:
-        """Looks for identifiers through everything the shard holds."""
+        """Searches everything the shard holds for identifiers."""
 
     @_abc_1.abstractmethod
     def ReadRecords(
@@ -334,7 +334,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.ReadAllRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_shard_pb2.ReadAllResponse], _abc.AsyncIterator[_shard_pb2.ReadAllResponse]]:
-        """Streams everything that partitions hold."""
+        """Streams all contents of partitions."""
 
     @_abc_1.abstractmethod
     def ReadReceipts(
@@ -342,7 +342,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.ReadReceiptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.ReadReceiptsResponse, _abc.Awaitable[_shard_pb2.ReadReceiptsResponse]]:
-        """Reads how records came in."""
+        """Reads the receipts of records."""
 
     @_abc_1.abstractmethod
     def VerifySnapshots(
@@ -366,6 +366,6 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.WriteDocumentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.WriteDocumentResponse, _abc.Awaitable[_shard_pb2.WriteDocumentResponse]]:
-        """Replaces one, unless it was replaced since the sender has read it."""
+        """Replaces one, unless it was replaced since the sender read it."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
