@@ -43,7 +43,11 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
         lambda: str(RoomLimits.from_environment({}).free // MIB),
         "MiB of the disk that dead letters leave free.",
     ),
-    "CDP_DEAD_LETTERS_MIB": ("gateway", lambda: str(RoomLimits.from_environment({}).of_all // MIB), "MiB of all dead letters."),
+    "CDP_DEAD_LETTERS_MIB": (
+        "gateway",
+        lambda: str(RoomLimits.from_environment({}).of_all // MIB),
+        "MiB of all dead letters.",
+    ),
     "CDP_DEAD_LETTERS_SOURCE_MIB": (
         "gateway",
         lambda: str(RoomLimits.from_environment({}).of_source // MIB),
@@ -51,7 +55,9 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[], str], str]]] = {
     ),
     "CDP_IDENTIFIERS_MAX": (
         "router",
-        lambda: ",".join(f"{kind or 'others'}={count}" for kind, count in IdentifierLimits.from_environment({}).by_kind.items()),
+        lambda: ",".join(
+            f"{kind or 'others'}={n}" for kind, n in IdentifierLimits.from_environment({}).by_kind.items()
+        ),
         "How many identifiers of a kind may belong to one identifier of a higher kind: "
         "`email=5,anonymous_id=200,others=20`.",
     ),
