@@ -8,7 +8,7 @@ import pytest
 
 from cdp_query import tree
 from cdp_query.language import parse
-from cdp_query.reports.parts import FunnelPart
+from cdp_query.reports.funnel_report import FunnelPart
 from tests import oracle
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
