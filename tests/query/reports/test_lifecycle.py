@@ -37,7 +37,7 @@ def _rows(
     ]
 
 
-@pytest.mark.parametrize("at_once", [2, 512])
+@pytest.mark.parametrize("at_once", [16, 512])
 @given(
     strategies.records(),
     st.sampled_from((1, 3, 13)),
@@ -66,6 +66,12 @@ def test_lifecycles_are_the_oracles_in_every_state(
 # ------------------------------------------------------------------------------------------------------ worked examples
 
 
+@pytest.fixture(params=[2, 512])
+def periods_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few periods at once, so that even short windows take several rounds; and as many as there are."""
+    monkeypatch.setattr(lifecycle_report, "_PERIODS_AT_ONCE", request.param)
+
+
 def _kinds(text: str, records: list[Record], as_of: str, tz: str = "UTC") -> dict[str, tuple[int, int, int, int, bool]]:
     shards, context = Shards(2), tree.Context(_at(as_of), tz)
     shards.apply(records)
@@ -75,6 +81,7 @@ def _kinds(text: str, records: list[Record], as_of: str, tz: str = "UTC") -> dic
     return {row.label: (row.new, row.returning, row.resurrecting, row.dormant, row.incomplete) for row in rows}
 
 
+@pytest.mark.usefixtures("periods_at_once")
 def test_the_window_chooses_periods_and_what_was_before_it_counts() -> None:
     records: list[Record] = [
         Event(who, "Buy", _at(day))
@@ -89,6 +96,7 @@ def test_the_window_chooses_periods_and_what_was_before_it_counts() -> None:
     assert _kinds(text, records, "2026-01-29")["2026-01-26"] == (0, 0, 0, 0, True)
 
 
+@pytest.mark.usefixtures("periods_at_once")
 def test_a_window_of_each_user_bounds_all_that_the_user_did() -> None:
     records: list[Record] = [
         Event(ANN, "Signup", _at("2026-01-02")),
@@ -103,6 +111,7 @@ def test_a_window_of_each_user_bounds_all_that_the_user_did() -> None:
     }
 
 
+@pytest.mark.usefixtures("periods_at_once")
 def test_a_day_that_the_zone_skipped_is_a_period_in_which_nobody_does_anything() -> None:
     """In Apia 30 December 2011 did not take place: the day after it follows on a day without anybody."""
     records: list[Record] = [Event(ANN, "Buy", _at(iso)) for iso in ("2011-12-29T12:00", "2011-12-30T12:00")]

@@ -23,7 +23,7 @@ class _Warning:
         self._taking = taking
 
     async def ingest(self, batch: ingest_pb2.Batch, deadline: Any) -> ingest_pb2.BatchResult:
-        result: ingest_pb2.BatchResult = await self._taking.take(batch, deadline)
+        result: ingest_pb2.BatchResult = await self._taking.ingest(batch, deadline)
         if b"doubtful" in batch.msgpack_rows:
             result.warnings.add(index=1, code="IDENTIFIER_LIMIT", message="it has too many identifiers")
             result.warnings_omitted = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import mmap
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,9 @@ def bytes_in_memory(root: object) -> bytes:
         if id(thing) in seen or isinstance(thing, type) or callable(thing) and not hasattr(thing, "__dict__"):
             continue
         seen.add(id(thing))
-        if isinstance(thing, np.ndarray):
+        if isinstance(thing, FunctionType):  # what it closes over, and not all names of its module
+            waiting.extend(cell.cell_contents for cell in thing.__closure__ or ())
+        elif isinstance(thing, np.ndarray):
             found.append(thing.tobytes())
             waiting.append(thing.base)
         elif isinstance(thing, mmap.mmap):
