@@ -109,8 +109,9 @@ class Builder(Reader):
         if call.in_filter or call.name not in _FUNCTIONS:
             known = _FILTER_FUNCTIONS if call.in_filter else _FUNCTIONS
             where = " inside an event filter" if call.in_filter and call.name in _FUNCTIONS else ""
-            hint = advice_on_call(call.name) or nearest_hint(call.name, known)
-            reports = f"; reports: {', '.join(self._reports)}" if self._reports and not call.in_filter else ""
+            alone = () if call.in_filter else self._reports
+            hint = advice_on_call(call.name) or nearest_hint(call.name, (*known, *alone))
+            reports = f"; reports: {', '.join(alone)}" if alone else ""
             hint = hint or f"known functions{where or ' here'}: {', '.join(known)}{reports}"
             call.fail(f"is no function that can stand here{where}", hint)
         if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
