@@ -50,6 +50,7 @@ from cdp_store.records.records import RecordBatch, Strings
 
 _LOG = logging.getLogger(__name__)
 _NO_RECORDS: Final = BatchBuilder().finish()
+_LATE: Final = "not all shards acknowledged in time; send the batch again, or allow more time"
 Delivered = Answers[shard_pb2.DeliverResponse]
 
 
@@ -103,6 +104,8 @@ class Flights:
             # Noted before the check: an erasure after the check has a later position.
             new, seated_at = logged.doubted, {number: max(1, at) for number, at in logged.asked_at.items()}
             if len(new):
+                if not deadline.remaining():
+                    raise DeadlineMissed(_LATE)
                 seats = Said(_NO_RECORDS, new, is_exact=True, is_again=True, asked_at=taken.taken_at)
                 new = (await self._travelled(seats, deadline)).new_links
         return taken
@@ -198,7 +201,7 @@ class Flights:
             is_last = deadline.at >= flight.deadline.at
             _, late = await asyncio.wait(calls, timeout=None if is_last else deadline.remaining())
             if late:
-                raise DeadlineMissed("not all shards acknowledged in time; send the batch again, or allow more time")
+                raise DeadlineMissed(_LATE)
         found = [call.result() for call in calls]
         failures, missing = dict[int, Failure](), dict[int, list[int]]()
         for each in found:

@@ -17,7 +17,7 @@ from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import DELIVER, ERASE_PROFILES, WRITE_DOCUMENT, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasures import Erasures
-from cdp_router.errors import ShardUnavailable
+from cdp_router.errors import DeadlineMissed, ShardUnavailable
 from cdp_router.identity.identities import Identities, Named
 from cdp_store.ids import encode_identifier
 from tests.arrivals import of
@@ -332,3 +332,26 @@ def test_a_repeat_between_the_erasures_of_a_device_s_partitions_does_not_link_it
         shards.interrupt(LINKS, erase_device)
         cluster.ingest(sent)
         assert shards.erasing_work is None and known(cluster, device) == set()
+
+
+class DoubtingShard(FailingShard):
+    """Logs no new link: it says each time that the seat must be looked for."""
+
+    async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
+        doubted = [batch for batch in request.batches if batch.links] if method is DELIVER else []
+        for batch in doubted:
+            batch.asked_links = batch.links
+            for field in ("links", "links_asked_at", "links_seated_at"):
+                batch.ClearField(field)
+        response = await super().call(method, request, deadline)
+        if doubted:
+            for outcome in response.outcomes:
+                outcome.doubted[:] = [0]
+        return response
+
+
+def test_looking_for_a_seat_again_and_again_ends_with_the_deadline(tmp_path: Path) -> None:
+    with local_cluster(tmp_path, lambda _, client: DoubtingShard(client), of(1)) as cluster:
+        taking = cluster.taking.ingest(rows(login("m1"), batch_id=b"1"), Deadline.after(0.5, 0.5))
+        with pytest.raises(DeadlineMissed, match="send the batch again"):
+            cluster.run(asyncio.wait_for(taking, 60))
