@@ -26,7 +26,7 @@ class Said:
 
     Of a pair that is stated often, the shards get the first and the last statement only, unless `is_exact`. With
     `is_again` the links got their seats a moment ago. asked_at, seated_at: of new links, by the partition of the lower
-    identifier (see LookedAt); asked_at of links whose records were taken a moment ago, by that of the upper one.
+    identifier (see CheckedAt); asked_at of links whose records were taken a moment ago, by that of the upper one.
     """
 
     batch: RecordBatch

@@ -14,7 +14,7 @@ from cdp_store.ids import PartitionId
 from cdp_store.records.builder import BatchBuilder
 from cdp_store.records.records import decode_batch
 from cdp_store.shard.admission import Delivery, Outcome
-from cdp_store.shard.link_admission import LookedAt
+from cdp_store.shard.link_admission import CheckedAt
 
 
 def to_delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> Delivery:
@@ -24,7 +24,7 @@ def to_delivery(item: shard_pb2.PartitionBatch, limits: Mapping[str, int]) -> De
     if seats is not None and OTHERS not in limits:
         raise RequestInvalid("limits", "say nothing of other kinds")
     return Delivery(
-        PartitionId(item.partition), batch, links, asked, _wanted(item, seats, limits), _looked_at(item, links)
+        PartitionId(item.partition), batch, links, asked, _wanted(item, seats, limits), _checked_at(item, links)
     )
 
 
@@ -37,13 +37,13 @@ def _wanted(item: shard_pb2.PartitionBatch, seats: Links | None, limits: Mapping
     return Wanted(seats, limits, item.leaves_out_seats, item.seats_again, asked_at)
 
 
-def _looked_at(item: shard_pb2.PartitionBatch, links: Links | None) -> LookedAt | None:
+def _checked_at(item: shard_pb2.PartitionBatch, links: Links | None) -> CheckedAt | None:
     """Positions that come with links; older routers send none."""
     if links is None or not item.links_asked_at:
         return None
     if not len(item.links_asked_at) == len(item.links_seated_at) == len(links):
         raise RequestInvalid("batches.links_asked_at", "must have a position for each link")
-    return LookedAt(np.array(item.links_asked_at, np.int64), np.array(item.links_seated_at, np.int64))
+    return CheckedAt(np.array(item.links_asked_at, np.int64), np.array(item.links_seated_at, np.int64))
 
 
 def _links(item: shard_pb2.PartitionBatch, field: str) -> Links | None:

@@ -31,7 +31,7 @@ CheckEpochs = Callable[[Iterable[tuple[int, int]]], None]
 
 
 class _Erased(NamedTuple):
-    """Findings of an erasure: amounts, the texts as hashes, its position and the number of profiles."""
+    """Result of an erasure: what was held, the hashes of its texts, the log position, and the profiles erased."""
 
     held: Held
     values: U64

@@ -20,7 +20,7 @@ from cdp_store.memory.name_limits import Rejection
 from cdp_store.partition.dedupe import MessageIds
 from cdp_store.partition.partition import Partition
 from cdp_store.records.records import RecordBatch, encode_batch
-from cdp_store.shard.link_admission import LookedAt, Seated, forgotten, new_links, outdated, seat
+from cdp_store.shard.link_admission import CheckedAt, Seated, forgotten, new_links, outdated, seat
 from cdp_store.shard.logged import Logged, apply_logged
 
 _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
@@ -31,7 +31,7 @@ class Delivery:
     """A batch for one partition, with its links.
 
     links: of lower identifiers that live there, to be logged; asked: of the same, with only an answer which of them
-    would be new; wanted: links with upper identifiers that live there, which need seats. looked_at: of the links to be
+    would be new; wanted: links with upper identifiers that live there, which need seats. checked_at: of the links to be
     logged; without it erasures since then are not looked for.
     """
 
@@ -40,7 +40,7 @@ class Delivery:
     links: Links | None = None
     asked: Links | None = None
     wanted: Wanted | None = None
-    looked_at: LookedAt | None = None
+    checked_at: CheckedAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def admit(
         if delivery.links is not None:
             # Links after the records that state them: a torn write then leaves records whose repeat brings the links
             # again.
-            news, doubted = _loggable(partition, delivery.links, delivery.looked_at)
+            news, doubted = _loggable(partition, delivery.links, delivery.checked_at)
             outcome = replace(outcome, doubted=doubted)
             if len(news):
                 outcome = replace(outcome, sequence=append(delivery.partition, news))
@@ -193,12 +193,12 @@ def _numbers(flags: Bools) -> tuple[int, ...]:
     return tuple(np.flatnonzero(flags).tolist())
 
 
-def _loggable(partition: Partition, links: Links, looked_at: LookedAt | None) -> tuple[Links, tuple[int, ...]]:
+def _loggable(partition: Partition, links: Links, checked_at: CheckedAt | None) -> tuple[Links, tuple[int, ...]]:
     """Those links that are to be logged, and the numbers of those whose seats must be looked for first."""
     news = new_links(partition, links)
-    if looked_at is None:
+    if checked_at is None:
         return links.take(news), ()
-    void, doubted = outdated(partition, links, looked_at)
+    void, doubted = outdated(partition, links, checked_at)
     return links.take(news & ~void & ~doubted), _numbers(news & doubted)
 
 

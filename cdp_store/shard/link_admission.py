@@ -15,10 +15,11 @@ from cdp_store.records.records import Strings
 
 
 @dataclass(frozen=True, slots=True)
-class LookedAt:
-    """Knowledge of links that are to be logged: positions of their partition, i64[n] each.
+class CheckedAt:
+    """Positions of a partition, one per link to be logged: i64[n] each.
 
-    asked: when it was asked about them. seated: after this position their seats were found in place; 0: not looked for.
+    asked: the partition's position when it was asked about the link. seated: its position before the seat was last
+    found in place; 0 if nothing has checked the seat.
     """
 
     asked: I64
@@ -47,13 +48,14 @@ def erased_at(partition: Partition, identifiers: Strings) -> I64:
     return np.maximum(partition.batch_ids.erased_at(marks), partition.message_ids.seen(*marks).astype(np.int64) - 1)
 
 
-def outdated(partition: Partition, links: Links, known: LookedAt) -> tuple[Bools, Bools]:
-    """Masks of links that must not be logged: those void for good, and those whose seat must be looked for: bool[n].
+def outdated(partition: Partition, links: Links, known: CheckedAt) -> tuple[Bools, Bools]:
+    """Masks of links that must not be logged: the void ones, and those whose seat must be checked first: bool[n].
 
-    Void is a link whose lower identifier was erased after the partition was asked about it. The upper identifier lives
-    elsewhere, where the record was logged. It was erased here because its seat told of a link on its way, maybe before
-    the partition was asked. So only a look at the seat that came after this erasure says that the record stays. Nor
-    does one asked about after an erasure of the lower identifier tell whether its record came after that, too.
+    A link is void if its lower identifier was erased after the partition was asked about it. The upper identifier's
+    home is another partition, which logged the record. An erasure of it is logged here because its seat showed that a
+    link was on its way. That may have happened before this partition was asked. So only a check of the seat after this
+    erasure proves that the record remains. The same holds if the lower identifier was erased before the question: its
+    record may be older than that erasure.
     """
     lower = erased_at(partition, links.lower)
     void: Bools = lower > known.asked
