@@ -5,27 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
+import numpy as np
 import pytest
 from cdp.v1 import admin_pb2, query_pb2
 
 from cdp_router.background import awaited
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import DELIVER, ERASE_PROFILES, WRITE_DOCUMENT, UnaryMethod
+from cdp_router.cluster.topology import ClusterFile
 from cdp_router.deadline import Deadline
 from cdp_router.erasure.erasures import Erasures
 from cdp_router.errors import DeadlineMissed, ShardUnavailable
 from cdp_router.identity.identities import Identities, Named
-from cdp_store.ids import encode_identifier
-from tests.arrivals import of
+from cdp_store.identity.identity_changes import Links
+from cdp_store.identity.seats import OTHERS, Wanted
+from cdp_store.ids import PartitionId, SequenceNumber, encode_identifier
+from cdp_store.partition.dedupe import BatchIds
+from cdp_store.partition.partition import Partition
+from cdp_store.records.builder import BatchBuilder
+from cdp_store.shard.admission import Delivery, admit
+from tests.raw_records import Event, user
 from tests.router.fake_shards import FailingShard, call_error
 from tests.router.identity.test_moving import rows
 from tests.router.identity.test_refused_links import limit
 from tests.router.identity.test_retries_after_erasure import ANN, DEVICE, PARTITIONS, T, known, login
-from tests.router.local_cluster import FixedClock, LocalCluster, far_deadline, local_cluster
+from tests.router.local_cluster import CLUSTER, FixedClock, LocalCluster, far_deadline, local_cluster
+from tests.shards import KEY, batch_of
 
 Work = Callable[[], Awaitable[object]]
 LINKS, ASKED, SEATS = "links", "asked_links", "seats"
@@ -39,6 +50,7 @@ class InterruptedShards:
         self.fails_to_erase: Callable[[int], bool] = lambda partition: False
         self.is_interrupted: Callable[[UnaryMethod[Any, Any], Any], bool] = lambda method, request: False
         self.erasing_work: Work | None = None
+        self.delivered: Callable[[Any], object] = lambda request: None
 
     def interrupt(self, field: str, work: Work) -> None:
         self.field, self.work = field, work
@@ -69,13 +81,21 @@ class InterruptedShard(FailingShard):
 
     async def call(self, method: UnaryMethod[Any, Any], request: Any, deadline: Deadline) -> Any:
         await self.shards.before(method, request)
-        return await super().call(method, request, deadline)
+        response = await super().call(method, request, deadline)
+        if method is DELIVER:
+            self.shards.delivered(request)
+        return response
+
+
+def _cluster(partitions: int) -> ClusterFile:
+    """One of two shards, so that calls to one of them can wait for the other; of one partition there is one."""
+    return msgspec.structs.replace(CLUSTER, partitions=partitions, shards=min(2, partitions))
 
 
 @contextmanager
 def interrupted(folder: Path, partitions: int) -> Iterator[tuple[LocalCluster, InterruptedShards]]:
     shards = InterruptedShards()
-    with local_cluster(folder, lambda _, client: InterruptedShard(client, shards), of(partitions)) as cluster:
+    with local_cluster(folder, lambda _, client: InterruptedShard(client, shards), _cluster(partitions)) as cluster:
         yield cluster, shards
 
 
@@ -91,13 +111,20 @@ def is_known(cluster: LocalCluster, named: Named) -> bool:
 
 
 def device_elsewhere(cluster: LocalCluster) -> str:
-    """A device that lives in another shard than ann, where there are several."""
-    identities, shards = Identities(cluster.routing), cluster.routing.map.by_shard
-    home = identities.home(ANN)
+    """A device that lives in another shard than ann, where there are several partitions."""
+
+    def shard(named: Named) -> int:
+        return next(iter(cluster.routing.map.by_shard([Identities(cluster.routing).home(named)])))
+
     others = [f"d{number}" for number in range(99)]
-    found = [each for each in others if identities.home(("anonymous_id", each)) % 2 != home % 2]
-    assert shards is not None
-    return found[0] if found else others[0]
+    return next((each for each in others if shard(("anonymous_id", each)) != shard(ANN)), others[0])
+
+
+def device_known_elsewhere(cluster: LocalCluster) -> Named:
+    """A device with a record of its own, so that its home takes notice of an erasure."""
+    device = ("anonymous_id", device_elsewhere(cluster))
+    cluster.ingest(rows(["View", None, device[1], T - 9, "m0", {}], batch_id=b"0"))
+    return device
 
 
 @PARTITIONS
@@ -114,21 +141,28 @@ def test_a_link_on_its_way_does_not_outlive_the_erasure_of_its_person(
         assert known(cluster, ANN) == known(cluster, ("anonymous_id", device)) == set()
         assert not is_known(cluster, ANN) and not is_known(cluster, ("anonymous_id", device))
         assert cluster.query("everyone").count == 0
-    with local_cluster(tmp_path, cluster=of(partitions)) as cluster:
+    with local_cluster(tmp_path, cluster=_cluster(partitions)) as cluster:
         assert not is_known(cluster, ANN)
 
 
 @pytest.mark.parametrize("partitions", [4, 16])
-def test_a_partition_that_is_asked_late_learns_of_the_erasure_before(tmp_path: Path, partitions: int) -> None:
+@pytest.mark.parametrize("is_of_device", [False, True])
+def test_a_partition_that_is_asked_after_the_erasure_logs_no_link_from_before_it(
+    tmp_path: Path, partitions: int, is_of_device: bool
+) -> None:
     with interrupted(tmp_path, partitions) as (cluster, shards):
-        device = device_elsewhere(cluster)
-        shards.interrupt(ASKED, erasing(cluster))
-        cluster.ingest(rows(login("m1", device=device), batch_id=b"1"))
-        assert shards.work is None
-        if cluster.query("everyone").count == 0:  # the record was there first
-            assert not is_known(cluster, ANN)
-        else:
-            assert known(cluster, ANN) == {(device, "m1")}
+        device, seated = device_known_elsewhere(cluster), asyncio.Event()
+        erased = device if is_of_device else ANN
+
+        async def erase_once_seated() -> None:
+            await asyncio.wait_for(seated.wait(), 60)  # the record and the seat are logged by now
+            await erasing(cluster, erased)()
+
+        shards.interrupt(ASKED, erase_once_seated)
+        shards.delivered = lambda request: any(each.seats for each in request.batches) and seated.set()
+        cluster.ingest(rows(login("m1", device=device[1]), batch_id=b"1"))
+        assert shards.work is None and known(cluster, device) == known(cluster, ANN) == set()
+        assert not is_known(cluster, erased) and cluster.query("everyone").count == 1
 
 
 @PARTITIONS
@@ -334,6 +368,49 @@ def test_a_repeat_between_the_erasures_of_a_device_s_partitions_does_not_link_it
         assert shards.erasing_work is None and known(cluster, device) == set()
 
 
+@pytest.mark.parametrize("partitions", [4, 16])
+def test_a_seat_that_an_erasure_of_the_device_does_not_see_brings_no_link(tmp_path: Path, partitions: int) -> None:
+    with interrupted(tmp_path, partitions) as (cluster, shards):
+        device = device_known_elsewhere(cluster)
+        at_links, is_erased = asyncio.Event(), asyncio.Event()
+        sending = list[asyncio.Task[Any]]()
+
+        async def wait_with_the_links() -> None:
+            at_links.set()
+            await asyncio.wait_for(is_erased.wait(), 60)
+
+        async def send_before_it_is_erased() -> None:
+            # The erasure has asked where the device is known: the seat comes after that.
+            shards.interrupt(LINKS, wait_with_the_links)
+            batch = rows(login("m1", device=device[1]), batch_id=b"1")
+            sending.append(asyncio.ensure_future(cluster.taking.ingest(batch, far_deadline())))
+            await asyncio.wait_for(at_links.wait(), 60)
+
+        async def erase_and_wait() -> None:
+            shards.interrupt_erasure(lambda method, _: method is ERASE_PROFILES, send_before_it_is_erased)
+            await erasing(cluster, device)()
+            is_erased.set()
+            await sending[0]
+
+        cluster.run(erase_and_wait())
+        assert known(cluster, device) == known(cluster, ANN) == set()
+        assert cluster.query('count("Login") = 1').count == cluster.query("everyone").count == 1
+
+
+def test_a_seat_that_is_gone_is_not_given_again_when_the_time_of_the_erasure_is_no_longer_known() -> None:
+    partition, links = Partition(PartitionId(0), KEY), Links.of([(b"ad", b"uann", T, b"")])
+    event = batch_of([Event(user("ann"), "Login", T)])
+    partition.batch_ids = BatchIds(capacity=1)
+    partition.apply(event, SequenceNumber(1))
+    partition.erase([b"uann"], SequenceNumber(2))
+    partition.batch_ids.add(b"another", SequenceNumber(3))
+    asked = Delivery(partition.partition, BatchBuilder().finish())
+    for is_again, void in ((True, (0,)), (False, ())):
+        wanted = Wanted(links, {OTHERS: 9}, is_again=is_again, asked_at=np.array([1]))
+        [outcome], _ = admit({partition.partition: partition}, [replace(asked, wanted=wanted)])
+        assert outcome.void == void
+
+
 class DoubtingShard(FailingShard):
     """Logs no new link: it says each time that the seat must be looked for."""
 
@@ -351,7 +428,7 @@ class DoubtingShard(FailingShard):
 
 
 def test_looking_for_a_seat_again_and_again_ends_with_the_deadline(tmp_path: Path) -> None:
-    with local_cluster(tmp_path, lambda _, client: DoubtingShard(client), of(1)) as cluster:
+    with local_cluster(tmp_path, lambda _, client: DoubtingShard(client), _cluster(1)) as cluster:
         taking = cluster.taking.ingest(rows(login("m1"), batch_id=b"1"), Deadline.after(0.5, 0.5))
         with pytest.raises(DeadlineMissed, match="send the batch again"):
             cluster.run(asyncio.wait_for(taking, 60))
