@@ -65,6 +65,9 @@ _WARNING_CODES: Final = {
     "SCHEMA_VIOLATION": "The record is accepted; it broke a schema rule with the mode WARN.",
 }
 _ANSWER_FLAGS: Final = {
+    "INCOMPLETE": "The report has periods or attempts that are not over at the instant asked about; tables mark the "
+    "periods with `*`.",
+    "PARTIAL": "Some partitions did not answer, and the caller allowed that (`--allow-partial`).",
     "TRUNCATED_BY_RETENTION": "Events in the asked window were dropped by a retention rule.",
     "TYPE_MISMATCH": "Some values had another type than the one they were compared with.",
     "UNKNOWN_NAME": "A name in the question is unknown to every partition.",
