@@ -166,24 +166,35 @@ def _finish(report: tree.Lifecycle, part: CountsPart, context: tree.Context) -> 
     return Finished(LifecycleReport(rows), any(row.incomplete for row in rows))
 
 
-def _by_row(rows: Sequence[LifecycleRow], population: int) -> Iterator[tuple[int, int]]:
-    """Up to each row those who did it before and not lately, and those who never did, if the first row tells of all
-    who did it before."""
+def _by_row(rows: Sequence[LifecycleRow], population: int) -> Iterator[tuple[int, ...]]:
+    """Up to each row those who did it before and not lately, those who never did, if the first row tells of all who
+    did it before, and those who did not since some row, or the one before it, where nobody was met again."""
     ever = sum(row.returning + row.resurrecting + row.dormant for row in rows[:1])
+    met = list[int]()  # in the periods from an earlier row on
     for row in rows:
         ever += row.new
-        lately = row.new + row.returning + row.resurrecting + row.dormant
-        yield ever - lately, population - ever
+        active = row.new + row.returning + row.resurrecting
+        met = [] if row.resurrecting else [each + row.new for each in met]
+        yield ever - active - row.dormant, population - ever, *(population - each for each in met)
+        met += [active + row.dormant]
 
 
 def _by_count(rows: Sequence[LifecycleRow], count: int) -> Iterator[int]:
-    """Those who did it in some shown period and are not among the new, not in one period, or were met again later."""
+    """Those who did it in some shown period and are not among the new, not in one period, or were met again later; and
+    those in no period at all, in no period but others, met again from the third on, and back there after a pause."""
     new = sum(row.new for row in rows)
     yield count - new
     for row in rows:
         yield count - row.new - row.returning - row.resurrecting
     for row in rows[:1]:
         yield count - new - row.returning - row.resurrecting
+        yield new + row.returning + row.resurrecting + row.dormant - count
+    for row in rows[1:]:
+        yield count - row.new - row.returning - row.resurrecting - row.dormant
+    if len(rows) > 2:
+        again = count - new - rows[0].returning - rows[0].resurrecting - rows[1].resurrecting
+        yield again
+        yield sum(row.resurrecting for row in rows[2:]) - again
 
 
 LIFECYCLE: Final = ReportKind(

@@ -88,7 +88,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Reads the rest of the body for a while: its sender may look for an answer only then."""
+        """Reads the rest for a while, of the body, whose sender may look for an answer only then, or of a next head."""
         super().on_response_complete()
         if not self._is_whole and self.cycle.response_complete and not self.transport.is_closing():
             self._wait()
@@ -125,6 +125,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _wait(self) -> None:
         self._bytes_beside = 0
+        self._wait_on()
+
+    def _wait_on(self) -> None:
+        self._stop_waiting()
         self._waiting = self.loop.call_later(READ_SECONDS, self._give_up)
 
     def _stop_waiting(self) -> None:
@@ -133,5 +137,8 @@ class BoundedConnection(HttpToolsProtocol):
             self._waiting = None
 
     def _give_up(self) -> None:
-        self._waiting = None
-        self.transport.close()
+        if self.flow.read_paused:  # what is waited for may have arrived
+            self._wait_on()
+        else:
+            self._waiting = None
+            self.transport.close()

@@ -178,6 +178,8 @@ class _Blocks:
         """The rows of a block as Arrow reads it; None where it would read anything else than `_careful`."""
         if len(text) >= LINE_CHARACTERS_MAX or not self._header.delimiter.isascii():
             return None
+        if text.startswith("\ufeff"):  # Arrow takes it for a byte order mark, and leaves it out
+            return None
         if "\r" in text and text.count("\r") != text.count("\r\n"):
             return None
         try:

@@ -51,7 +51,9 @@ def _hide_rows(response: query_pb2.QueryResponse, report: Any, people: People, c
         return max((place for place, is_small in enumerate(small, 1) if is_small), default=0)
 
     counts = [[getattr(row, name) for name in people.cells] for row in rows]
-    first = behind((*own, population - sum(own)) for own in counts) or behind(people.by_row(rows, population))
+    first = behind((*own, population - sum(own)) for own in counts)
+    while more := behind(people.by_row(rows[first:], population)):
+        first += more
     follows = (population - response.count, *people.by_count(rows, response.count))
     is_count_told = not first and not behind([follows])
     response.count = cells.shown_if(is_count_told, response.count)

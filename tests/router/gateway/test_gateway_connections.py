@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -101,3 +104,47 @@ def test_requests_behind_one_that_is_answered_are_read_only_when_none_waits(
         sending.join()
     assert answers == requests
     assert max(waiting) <= (256 << 10) // len(request) + 1  # as many as one reading can hold
+
+
+WHOLE = b"POST /v1/m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def answers_in(connection: socket.socket, wanted: int) -> int:
+    """How many answers come, of so many."""
+    answer = b""
+    while answer.count(b"HTTP/1.1 200 ") < wanted or not answer.endswith(b"}"):
+        if not (data := connection.recv(10_000)):
+            break
+        answer += data
+    return answer.count(b"HTTP/1.1 200 ")
+
+
+def test_a_head_in_two_pieces_costs_no_later_request(gateway: GatewayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first piece comes with the request before, so that its time was begun twice."""
+    monkeypatch.setattr("cdp_router.gateway.connections.READ_SECONDS", 0.5)
+    with connection_to(gateway) as connection:
+        connection.sendall(WHOLE + WHOLE[:20])
+        assert answers_in(connection, 1) == 1
+        connection.sendall(WHOLE[20:])
+        assert answers_in(connection, 1) == 1
+        time.sleep(1.0)
+        connection.sendall(WHOLE)
+        assert answers_in(connection, 1) == 1
+
+
+def test_a_head_need_not_end_while_reading_is_paused(gateway: GatewayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdp_router.gateway.connections.READ_SECONDS", 0.5)
+    start = BoundedConnection._start_asgi_task
+
+    def slowly(connection: BoundedConnection, cycle: Any, app: Any) -> None:
+        async def later(*arguments: Any) -> None:
+            await asyncio.sleep(0.8)
+            await app(*arguments)
+
+        start(connection, cycle, later)
+
+    monkeypatch.setattr(BoundedConnection, "_start_asgi_task", slowly)
+    with connection_to(gateway) as connection:
+        connection.sendall(WHOLE + WHOLE + WHOLE[:20])
+        connection.sendall(WHOLE[20:])
+        assert answers_in(connection, 3) == 3

@@ -249,6 +249,13 @@ def test_a_careful_block_is_followed_by_plain_ones(write: Write, monkeypatch: py
     assert 0 < sum(careful) < 1000
 
 
+def test_a_mark_at_the_begin_of_a_row_is_text(write: Write, block: int) -> None:
+    """Files joined with their byte order marks; no border between blocks takes one away."""
+    row = "u{},Buy,2026-03-01T10:00:00Z,1,x\n"
+    records, _ = imported(write(_HEADER + "".join(f"\ufeff{row.format(n)}" for n in range(9))))
+    assert [each.user for each in records] == [f"\ufeffu{n}" for n in range(9)]
+
+
 def test_half_a_character_costs_its_record_alone(tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     path.write_bytes(f"{_HEADER}u,Buy,2026-03-01T10:00:00Z,1,x+2AA-\nv,Buy,2026-03-01T10:00:00Z,1,x\n".encode())

@@ -295,6 +295,28 @@ def test_no_answer_says_of_any_group_that_it_is_a_small_number(name: str) -> Non
     assert not _known(((_told(shape, each, K), each) for each in populations), groups)
 
 
+@pytest.mark.parametrize(
+    ("periods", "shown", "users", "rows_told"),
+    [
+        (4, 3, {0: 50, 1: 2, 3: 50, 9: 50, 11: 50}, 3),  # two were there before the first row, and never again
+        (4, 3, {0: 50, 1: 50, 4: 50, 5: 40, 9: 2, 10: 50, 13: 50, 15: 40}, 3),  # two came again for the last row alone
+        (5, 3, {0: 100, 3: 3, 4: 20, 11: 20, 15: 3, 17: 4, 20: 2, 24: 3, 28: 3}, 3),  # two were away for the second
+        (5, 3, {4: 50, 6: 50, 9: 50, 10: 1, 11: 50, 15: 1, 16: 50, 28: 50, 0: 1}, 0),  # one in none
+        (4, 3, {7: 50, 8: 50, 9: 1, 11: 50, 15: 50}, 0),  # one was away for the last two rows but one
+    ],
+)
+def test_no_group_of_a_lifecycle_over_more_periods_is_told(
+    periods: int, shown: int, users: dict[int, int], rows_told: int
+) -> None:
+    """`users` by the set of periods as bits."""
+    answer = _lifecycle([*(users.get(number, 0) for number in range(1, 1 << periods)), users.get(0, 0)], periods, shown)
+    withhold(answer, LIFECYCLE, Privacy((), K))
+    assert answer.count == 0
+    assert (
+        sum(any((row.new, row.returning, row.resurrecting, row.dormant)) for row in answer.lifecycle.rows) == rows_told
+    )
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", SHAPES)
 def test_nor_does_one_about_more_users(name: str) -> None:
