@@ -10,7 +10,6 @@ from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
-from cdp_query.partial import merge_all
 from cdp_query.proof import prove
 from cdp_query.tree import Context
 from cdp_router.background import Background
@@ -318,11 +317,12 @@ def _evaluated(
     # Captured here, in the worker's thread: a capture takes the locks of partitions.
     started, views = monotonic_ms(), take()
     question, binder = from_question(message), Binder(context)
-    partials, positions = [], []
-    for partition, view, _ in views:
-        partials.append(pipeline.evaluate(question, view, binder, checkpoint))
-        positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
-    response = to_evaluation(merge_all(partials), positions)
+    found = pipeline.evaluate_all(question, [view for _, view, _ in views], binder, checkpoint)
+    positions = [
+        ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+        for partition, view, _ in views
+    ]
+    response = to_evaluation(found, positions)
     moving = (to_transfers(*each) for each in views)
     response.transfers.extend(each for each in moving if each.sent or each.received)
     response.engine_milliseconds = monotonic_ms() - started

@@ -26,6 +26,7 @@ class EventChunk:
     columns     by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
     addresses are those of run_rows, run_starts, run_offsets and times, for kernels that walk over many chunks.
+    described keeps what such kernels are told about each column.
     """
 
     bucket: int
@@ -38,6 +39,7 @@ class EventChunk:
     times: AnyArray
     columns: Mapping[ColumnKey, EventColumn]
     addresses: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+    described: dict[ColumnKey, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         arrays = (self.run_rows, self.run_starts, self.run_offsets, self.times)
