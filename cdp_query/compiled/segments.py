@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import count
 
 import numpy as np
 
@@ -45,13 +44,12 @@ def find_members(
     views: Sequence[PartitionView],
     binder: Binder,
     checkpoint: Checkpoint,
-    numbers: Callable[[], Iterator[int]] = count,
 ) -> Members:
-    """Members of a segment; its parts have the numbers given, or from 0."""
+    """Members of a segment."""
     populations = [population_of(view, binder.context) for view in views]
     names = numbered(segment, binder, views)
-    shape = binder.bind(segment, names, numbers())
-    work = _Segment(segment, views, populations, binder, checkpoint, numbers, names, repeated(shape))
+    shape = binder.bind(segment, names)
+    work = _Segment(segment, views, populations, binder, checkpoint, names, repeated(shape))
     if can_run(shape, work.dropped()):
         return work.run_whole(shape)
     return work.run_mixed(shape)
@@ -64,7 +62,6 @@ class _Segment:
     populations: Sequence[Bools | None]
     binder: Binder
     checkpoint: Checkpoint
-    numbers: Callable[[], Iterator[int]]
     names: SchemaReading
     repeated: frozenset[int]
 
@@ -97,12 +94,13 @@ class _Segment:
         dropped = self.dropped()
         roots = list[bound.BoundNode]()
         mixed = _split(shape, dropped, roots)
+        run = frozenset(number for number, part in enumerate(_parts(shape)) if can_run(part, dropped))
         found = [self.run_whole(root) for root in roots]
         masks, counts, stats = list[Bools](), list[tuple[int, int]](), [each.stats for each in found]
         for number, view in enumerate(self.views):
             execution = Execution(view, self.binder.context, Meter(), self.checkpoint)
             population = self.populations[number]
-            planned = plan(_joined(mixed, self._bound(view), [each.masks[number] for each in found]), view)
+            planned = plan(_joined(mixed, self._bound(view, run), [each.masks[number] for each in found]), view)
             check_needs(planned, view)
             mask = execution.members(planned)
             masks.append(mask if population is None else mask & population)
@@ -112,8 +110,8 @@ class _Segment:
         whole = reduce(merge_stats, stats, dict[int, NodeStats]())
         return Members(masks, counts, {node: own for node, own in whole.items() if node > _GROUP})
 
-    def _bound(self, view: PartitionView) -> bound.BoundNode:
-        return self.binder.bind(self.segment, view.schema, self.numbers())
+    def _bound(self, view: PartitionView, skipped: frozenset[int] = frozenset()) -> bound.BoundNode:
+        return self.binder.bind(self.segment, view.schema, skipped=skipped)
 
     def _mask_of(self, number: int, node: int, meter: Meter) -> Bools:
         view = self.views[number]
@@ -122,7 +120,7 @@ class _Segment:
 
 
 def _parts(node: bound.BoundNode) -> Iterator[bound.BoundNode]:
-    """A node and all below it."""
+    """A node and all below it, in written order."""
     yield node
     match node:
         case bound.BoundAll(items=items) | bound.BoundAny(items=items):

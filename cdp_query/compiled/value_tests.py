@@ -84,7 +84,7 @@ def test_row(
     offsets, address = (0, 0) if columns is None else columns.addresses
     kept.append(columns)
     slots = list(test.slots)
-    if key is not None and not test.matcher.everything:
+    if key is not None and (test.matcher.text is not None or test.matcher.lists is not None):
         decide = decisions(view, key, test.matcher, {}, stats, attribute=attribute)
         kinds = frozenset[int]() if columns is None else columns.kinds
         for kind in TEXT_KINDS:

@@ -37,7 +37,8 @@ CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new 
 class PartitionView:
     """Content of one partition at its capture; `identifiers` are (offsets, bytes) of the encoded ones by row.
 
-    `summaries` count, by event name, the events that retention has dropped; `hidden` are rows that are left out. `tables` keeps what compiled kernels are told about its arrays.
+    `summaries` count, by event name, the events that retention has dropped; `hidden` are rows that are left out;
+    `tables` keeps what compiled kernels are told about the arrays.
     """
 
     sequence: SequenceNumber
