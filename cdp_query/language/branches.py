@@ -27,7 +27,7 @@ _WORKED_OUT: Final = ("NAME", "DURATION")
 
 
 def fail(at: Part, problem: str, hint: str = "") -> NoReturn:
-    """Refuse the text because of a part; `parse` adds the text to the error."""
+    """Refuses the text because of a part; `parse` adds the text to the error."""
     line, column = _place(at)
     raise QuerySyntaxError("", line, column, problem, hint)
 

@@ -38,11 +38,11 @@ class Call:
         return tree.PropertyTest(name, condition) if self.in_filter else tree.AttributeTest(name, condition)
 
     def fail(self, problem: str, hint: str = "") -> NoReturn:
-        """Refuse the call, whose name begins the sentence."""
+        """Refuses the call, whose name begins the sentence."""
         fail(self.name, f"{self.name}(...) {problem}", hint)
 
     def wrong(self, problem: str) -> NoReturn:
-        """Refuse the call and show the example."""
+        """Refuses the call and shows the example."""
         self.fail(problem, f"as in {self.example}")
 
 

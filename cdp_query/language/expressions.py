@@ -47,7 +47,7 @@ def expression(reader: Reader, operand: Part) -> tree.Expression:
 
 
 def _check_size(*operands: Part) -> None:
-    """Refuse a formula whose tree would be too deep to walk."""
+    """Refuses a formula whose tree would be too deep to walk."""
     terms, stack = 0, [*operands]
     while stack:
         operand = stack.pop()

@@ -157,7 +157,7 @@ class Options:
         self._wrong(name, "names in quotes", f'as in {name}: ["View", "Buy"]')
 
     def finish(self) -> None:
-        """Complain about options nobody asked for."""
+        """Complains about options nobody asked for."""
         # What is unknown first: an option of two parts is left over where its other part is mistyped.
         for name in sorted(self._given, key=lambda name: name in self._allowed):
             if name in self._allowed:

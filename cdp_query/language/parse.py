@@ -84,7 +84,7 @@ def _parser() -> lark.Lark:
 
 
 def _check_nesting(text: str) -> None:
-    """Refuse what would exhaust the stack: deep parentheses and long runs of `not`."""
+    """Refuses what would exhaust the stack: deep parentheses and long runs of `not`."""
     depth = run = 0
     for token in _NESTING_TOKENS.finditer(text):
         if token.group().startswith(('"', "--")):
@@ -173,7 +173,7 @@ _VALUES: Final[dict[str, Callable[[lark.Token], Anything]]] = {
 
 
 def _read_values(part: Branch) -> None:
-    """Give tokens the values that they stand for; refuse what follows the grammar, but cannot be used."""
+    """Gives tokens the values that they stand for; refuses what follows the grammar, but cannot be used."""
     for child in part.children:
         if isinstance(child, Branch):
             _read_values(child)

@@ -102,7 +102,7 @@ class _Tally:
         return np.flatnonzero(self.counts.any(axis=1)).tolist()
 
     def add(self, start: int, stop: int, inside: Interval) -> None:
-        """Count the periods from one to another, which come in order; `inside` are their instants up to T."""
+        """Counts the periods from one to another, which come in order; `inside` are their instants up to T."""
         periods, rows, count = self._periods, self._run.view.row_count, stop - start
         own: I32 = np.full(rows, start, np.int32)
         done: U64 = np.zeros((rows, -(-count // 64)), np.uint64)
@@ -119,7 +119,7 @@ class _Tally:
             self._count(first_row + users[counted], start + found[counted])
 
     def _count(self, rows: I64, periods: I64) -> None:
-        """Count users in periods, ascending by row and then by period."""
+        """Counts users in periods, ascending by row and then by period."""
         if not rows.size:
             return
         is_first = np.append(True, rows[1:] != rows[:-1])

@@ -36,7 +36,7 @@ REPORTS: Final[Mapping[type, ReportKind[Any, Any]]] = {
 
 
 def check_report(report: tree.Funnel | tree.Report, binder: Binder) -> None:
-    """Raise QueryInvalid where a report has no meaning whatever the schema."""
+    """Raises QueryInvalid where a report has no meaning whatever the schema."""
     zone(binder.context.tz)
     REPORTS[type(report)].check(report, binder)
 

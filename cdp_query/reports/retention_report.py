@@ -112,7 +112,7 @@ def _first_entries(view: PartitionView, report: _Bound, stats: NodeStats) -> I64
 def _mark_returns(
     view: PartitionView, report: _Bound, entry: I64, entered: Interval, returned: U64, stats: NodeStats
 ) -> None:
-    """Set the periods in which rows returned; `entered` is from the first entry to the last."""
+    """Sets the periods in which rows returned; `entered` is from the first entry to the last."""
     first_ms, last_ms = entered.first_ms, report.until_ms
     is_disjoint = not set(report.entry.names) & set(report.returns.names)
     if (

@@ -12,7 +12,7 @@ from cdp_store.limits import TIME_MIN_MS
 
 
 def check_unit(unit: str) -> None:
-    """Raise QueryInvalid for what is no unit of a report."""
+    """Raises QueryInvalid for what is no unit of a report."""
     if unit not in tree.PERIOD_UNITS:
         raise QueryInvalid(f"a report counts by {', '.join(tree.PERIOD_UNITS)}, not by {unit!r}")
 

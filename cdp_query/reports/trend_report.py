@@ -107,7 +107,7 @@ class _SharedPeriods:
         self._free = list(range(_SHARED_MIN))
 
     def count_wide(self, periods: I64, rows: I64, users: I64) -> None:
-        """Count each user once in a period of those given, before any chunk is opened."""
+        """Counts each user once in a period of those given, before any chunk is opened."""
         row_count = self.seen.shape[1]
         self._wide = np.unique(periods * row_count + rows)
         touched, counts = np.unique(self._wide // row_count, return_counts=True)
@@ -115,7 +115,7 @@ class _SharedPeriods:
         self._touching[touched] += 1
 
     def open(self, chunk: EventChunk) -> None:
-        """Give a slot to each period that the chunk shares with others; chunks come with buckets ascending."""
+        """Gives a slot to each period that the chunk shares with others; chunks come with buckets ascending."""
         for period in np.flatnonzero((self.slots >= 0) & (self._last_bucket < chunk.bucket)):
             slot = int(self.slots[period])
             self.seen[slot] = False
@@ -154,7 +154,7 @@ class _Tally:
         self._wide: list[tuple[I64, I64]] | None = []
 
     def add(self, scanned: Scanned) -> None:
-        """Count the events of a chunk; wide ones come first."""
+        """Counts the events of a chunk; wide ones come first."""
         if is_wide(scanned.chunk):
             self._add_wide(scanned)
         else:
@@ -162,7 +162,7 @@ class _Tally:
             self._add_dense(scanned)
 
     def finish(self) -> None:
-        """Count the users of wide chunks, once all of these were added."""
+        """Counts the users of wide chunks, once all of these were added."""
         if self._wide:
             periods, rows = (np.concatenate(part) for part in zip(*self._wide, strict=True))
             self._shared.count_wide(periods, rows, self.users)
@@ -212,7 +212,7 @@ class _Totals:
         self._fractions = dict[int, int]()
 
     def add(self, scanned: Scanned, prop: int, stats: NodeStats) -> None:
-        """Add the numbers that a property has on the events of a chunk."""
+        """Adds the numbers that a property has on the events of a chunk."""
         for kind, column in scanned.chunk.variants(prop):
             presence, mask = column.presence(), scanned.mask_or_ones()
             mask = mask if presence is None else mask & presence

@@ -62,17 +62,17 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Lets go of the connection."""
         await self._channel.close()
 
     async def ingest(
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
     ) -> ingest_pb2.BatchResult:
-        """Make a batch durable, trying again while the cluster is away."""
+        """Makes a batch durable, trying again while the cluster is away."""
         return await self._call(methods.ingest(batch), timeout_seconds, give_up_seconds)
 
     async def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
-        """Ask a question given as a message; again while the cluster is busy, all within the time given."""
+        """Asks a question given as a message; again while the cluster is busy, all within the time given."""
         return await self._call(methods.query(request), timeout_seconds)
 
     async def answer(
@@ -82,7 +82,7 @@ class AsyncClient:
         return Answer.from_response(await self.query(query_request(question, **options), timeout_seconds))
 
     async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
-        """Count the profiles in a segment.
+        """Counts the profiles in a segment.
 
         Raises RequestFailed with the reason COUNT_WITHHELD where the count is withheld from the key: there are too few
         users in the segment, or too few outside it.
@@ -92,7 +92,7 @@ class AsyncClient:
     def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        """Stream a segment's members."""
+        """Streams a segment's members."""
         return self._stream(methods.members(request), timeout_seconds)
 
     async def list_members(
@@ -142,79 +142,79 @@ class AsyncClient:
         return self._stream(methods.export_records(), timeout_seconds)
 
     async def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
-        """Read the cluster's status."""
+        """Reads the cluster's status."""
         return await self._call(methods.status(), timeout_seconds)
 
     async def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Create a named segment, or its next version."""
+        """Creates a named segment, or its next version."""
         return await self._call(methods.create_segment(request), timeout_seconds)
 
     async def segment(
         self, name: str, version: int | None = None, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Read a version of a named segment, the newest where none is given."""
+        """Reads a version of a named segment, the newest where none is given."""
         return await self._call(methods.segment(name, version), timeout_seconds)
 
     async def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
-        """List named segments in their newest versions."""
+        """Lists named segments in their newest versions."""
         return await self._call(methods.segments(), timeout_seconds)
 
     async def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
-        """Delete a named segment; the number of its versions."""
+        """Deletes a named segment; the number of its versions."""
         return await self._call(methods.delete_segment(name), timeout_seconds)
 
     async def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
-        """Read the names the cluster has seen."""
+        """Reads the names the cluster has seen."""
         return await self._call(methods.schema(), timeout_seconds)
 
     async def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float = 30.0
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a profile for good; asking again for one that is gone changes nothing."""
+        """Forgets a profile for good; asking again for one that is gone changes nothing."""
         return await self._call(methods.erase(request), timeout_seconds)
 
     async def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
-        """Remove what erased profiles have left in the files of every shard; wait for it."""
+        """Removes what erased profiles have left in the files of every shard; wait for it."""
         return await self._call(methods.purge(), timeout_seconds)
 
     async def check(self, timeout_seconds: float = 10.0) -> None:
-        """Find out whether a router answers, which needs no key."""
+        """Finds out whether a router answers, which needs no key."""
         await self._call(methods.check(), timeout_seconds)
 
     async def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
-        """Read what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
+        """Reads what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
         return await self._call(methods.privacy(), timeout_seconds)
 
     async def change_privacy(
         self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
     ) -> privacy_pb2.Privacy:
-        """Change what is withheld from keys without profile-read."""
+        """Changes what is withheld from keys without profile-read."""
         return await self._call(methods.change_privacy(request), timeout_seconds)
 
     async def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
-        """Read how long events are kept."""
+        """Reads how long events are kept."""
         return await self._call(methods.retention(), timeout_seconds)
 
     async def set_retention(
         self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
     ) -> admin_pb2.SetRetentionResponse:
-        """Change how long events are kept; older ones are dropped for good."""
+        """Changes how long events are kept; older ones are dropped for good."""
         return await self._call(methods.set_retention(rule), timeout_seconds)
 
     async def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
-        """Read the digest of all data."""
+        """Reads the digest of all data."""
         return await self._call(methods.digest(), timeout_seconds)
 
     async def snapshot(
         self, destination: str = "", timeout_seconds: float = 3600.0
     ) -> admin_pb2.CreateSnapshotResponse:
-        """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
+        """Has every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
         return await self._call(methods.snapshot(destination), timeout_seconds)
 
     async def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
-        """Have every shard check the files of its snapshots."""
+        """Has every shard check the files of its snapshots."""
         return await self._call(methods.verify(), timeout_seconds)
 
     async def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:

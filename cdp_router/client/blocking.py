@@ -40,7 +40,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Lets go of the connection."""
         self._channel.close()
 
     def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:

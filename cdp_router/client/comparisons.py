@@ -150,7 +150,7 @@ class Value(Tested):
     """A value that may not be set: an attribute, a property, or an attribute's value at another instant."""
 
     def exists(self) -> Any:
-        """Set to anything."""
+        """Sets to anything."""
         return self._test(pb.Condition(existence=pb.Existence()))
 
     def missing(self) -> Any:

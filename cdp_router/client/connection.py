@@ -35,24 +35,24 @@ class Client(Connection):
     def ingest(
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
     ) -> ingest_pb2.BatchResult:
-        """Make a batch durable. Sends it again while the cluster is away, up to `give_up_seconds`: its batch_id keeps
+        """Makes a batch durable. Sends it again while the cluster is away, up to `give_up_seconds`: its batch_id keeps
         what was taken already from being taken twice."""
         return self._call(methods.ingest(batch), timeout_seconds, give_up_seconds)
 
     def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
-        """Ask a question; again while the cluster is busy, all within the time given."""
+        """Asks a question; again while the cluster is busy, all within the time given."""
         return self._call(methods.query(request), timeout_seconds)
 
     def call(
         self, question: Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
     ) -> query_pb2.QueryResponse:
-        """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
+        """Asks a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
         return self.query(query_request(question, **options), timeout_seconds)
 
     def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> Iterator[query_pb2.MembersResponse]:
-        """Stream a segment's members."""
+        """Streams a segment's members."""
         return self._stream(methods.members(request), timeout_seconds)
 
     def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> Answer:
@@ -60,7 +60,7 @@ class Client(Connection):
         return Answer.from_response(self.query(query_request(question, **options), timeout_seconds))
 
     def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
-        """Count the profiles in a segment.
+        """Counts the profiles in a segment.
 
         Raises RequestFailed with the reason COUNT_WITHHELD where the count is withheld from the key: there are too few
         users in the segment, or too few outside it.
@@ -121,7 +121,7 @@ class Client(Connection):
     def profile(
         self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
     ) -> query_pb2.GetProfileResponse:
-        """Read one profile."""
+        """Reads one profile."""
         return self._call(plain(lambda router: router.query.GetProfile, request), timeout_seconds)
 
     def explain_user(
@@ -133,58 +133,58 @@ class Client(Connection):
     def explain_identity(
         self, identifier: query_pb2.Identifier, timeout_seconds: float = 30.0
     ) -> identity_pb2.ExplainIdentityResponse:
-        """Read the profile that an identifier belongs to, and the messages that bound the profile's identifiers."""
+        """Reads the profile that an identifier belongs to, and the messages that bound the profile's identifiers."""
         request = identity_pb2.ExplainIdentityRequest(identifier=identifier)
         return self._call(plain(lambda router: router.identity.ExplainIdentity, request), timeout_seconds)
 
     def unlink(self, request: identity_pb2.UnlinkIdentifierRequest, timeout_seconds: float = 60.0) -> bool:
-        """Take two identifiers apart for good; False where they were."""
+        """Takes two identifiers apart for good; False where they were."""
         return self._call(plain(lambda router: router.identity.UnlinkIdentifier, request), timeout_seconds).changed
 
     def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Create a named segment, or its next version."""
+        """Creates a named segment, or its next version."""
         return self._call(methods.create_segment(request), timeout_seconds)
 
     def segment(
         self, name: str, version: int | None = None, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Read a version of a named segment, the newest where none is given."""
+        """Reads a version of a named segment, the newest where none is given."""
         return self._call(methods.segment(name, version), timeout_seconds)
 
     def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
-        """List named segments in their newest versions."""
+        """Lists named segments in their newest versions."""
         return self._call(methods.segments(), timeout_seconds)
 
     def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
-        """Delete a named segment; the number of its versions."""
+        """Deletes a named segment; the number of its versions."""
         return self._call(methods.delete_segment(name), timeout_seconds)
 
     def check(self, timeout_seconds: float = 10.0) -> None:
-        """Find out whether a router answers, which needs no key."""
+        """Finds out whether a router answers, which needs no key."""
         self._call(methods.check(), timeout_seconds)
 
     def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
-        """Read the cluster's status."""
+        """Reads the cluster's status."""
         return self._call(methods.status(), timeout_seconds)
 
     def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
-        """Read the names the cluster has seen."""
+        """Reads the names the cluster has seen."""
         return self._call(methods.schema(), timeout_seconds)
 
     def schema_rules(self, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
-        """Read the rules that records are checked by."""
+        """Reads the rules that records are checked by."""
         request = schema_pb2.GetSchemaRulesRequest()
         return self._call(plain(lambda router: router.schema.GetSchemaRules, request), timeout_seconds).rules
 
     def set_schema_rules(self, rules: schema_pb2.SchemaRules, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
-        """Replace the rules that records are checked by."""
+        """Replaces the rules that records are checked by."""
         request = schema_pb2.SetSchemaRulesRequest(rules=rules)
         return self._call(plain(lambda router: router.schema.SetSchemaRules, request), timeout_seconds).rules
 
     def discover_schema(self, timeout_seconds: float = 3600.0) -> schema_pb2.DiscoverSchemaResponse:
-        """Read the events and attributes that the cluster has seen: names, types, counts, first and last times."""
+        """Reads the events and attributes that the cluster has seen: names, types, counts, first and last times."""
         request = schema_pb2.DiscoverSchemaRequest()
         return self._call(plain(lambda router: router.schema.DiscoverSchema, request), timeout_seconds)
 
@@ -203,26 +203,26 @@ class Client(Connection):
     def redrive_quarantined(
         self, event: str | None = None, timeout_seconds: float = 3600.0
     ) -> schema_pb2.RedriveQuarantinedResponse:
-        """Take the records in quarantine that break no rule any more; with a name only events of it."""
+        """Takes the records in quarantine that break no rule any more; with a name only events of it."""
         request = schema_pb2.RedriveQuarantinedRequest(event=event)
         return self._call(plain(lambda router: router.schema.RedriveQuarantined, request), timeout_seconds)
 
     def forget_events(
         self, events: Sequence[str], *, unused: bool = False, timeout_seconds: float = 3600.0
     ) -> list[str]:
-        """Drop all events of some names for good, with `unused` free the names without events too; which they were."""
+        """Drops all events of some names for good, with `unused` free the names without events too; which they were."""
         request = schema_pb2.ForgetEventsRequest(events=events, unused=unused)
         return list(self._call(plain(lambda router: router.schema.ForgetEvents, request), timeout_seconds).events)
 
     def drop_quarantined(self, event: str | None = None, timeout_seconds: float = 3600.0) -> int:
-        """Throw records in quarantine away, with a name only events of it; how many there were."""
+        """Throws records in quarantine away, with a name only events of it; how many there were."""
         request = schema_pb2.DropQuarantinedRequest(event=event)
         return self._call(plain(lambda router: router.schema.DropQuarantined, request), timeout_seconds).dropped
 
     def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float | None = None
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a person for good, with a receipt; asking again for one that is gone changes nothing. With `purge` it
+        """Forgets a person for good, with a receipt; asking again for one that is gone changes nothing. With `purge` it
         may take as long as reading and writing everything does."""
         seconds = timeout_seconds or (3600.0 if request.purge else 30.0)
         return self._call(methods.erase(request), seconds)
@@ -234,61 +234,61 @@ class Client(Connection):
         return list(found.suppressed)
 
     def lift_suppression(self, request: admin_pb2.LiftSuppressionRequest, timeout_seconds: float = 30.0) -> bool:
-        """Let records come in again under an identifier; False where it was not suppressed."""
+        """Lets records come in again under an identifier; False where it was not suppressed."""
         return self._call(plain(lambda router: router.admin.LiftSuppression, request), timeout_seconds).lifted
 
     def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
-        """Remove what erased profiles have left in the files of every shard; wait for it."""
+        """Removes what erased profiles have left in the files of every shard; wait for it."""
         return self._call(methods.purge(), timeout_seconds)
 
     def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
-        """Read what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
+        """Reads what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
         return self._call(methods.privacy(), timeout_seconds)
 
     def change_privacy(
         self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
     ) -> privacy_pb2.Privacy:
-        """Change what is withheld from keys without profile-read."""
+        """Changes what is withheld from keys without profile-read."""
         return self._call(methods.change_privacy(request), timeout_seconds)
 
     def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
-        """Read how long events are kept."""
+        """Reads how long events are kept."""
         return self._call(methods.retention(), timeout_seconds)
 
     def set_retention(
         self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
     ) -> admin_pb2.SetRetentionResponse:
-        """Change how long events are kept; older ones are dropped for good."""
+        """Changes how long events are kept; older ones are dropped for good."""
         return self._call(methods.set_retention(rule), timeout_seconds)
 
     def placements(self, timeout_seconds: float = 10.0) -> admin_pb2.ListPlacementsResponse:
-        """List the shard of each partition, the progress of moves, and the shards that did not answer."""
+        """Lists the shard of each partition, the progress of moves, and the shards that did not answer."""
         request = admin_pb2.ListPlacementsRequest()
         return self._call(plain(lambda router: router.admin.ListPlacements, request), timeout_seconds)
 
     def move(self, partition: int, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.PartitionMove:
-        """Begin to move a partition to a shard."""
+        """Begins to move a partition to a shard."""
         request = admin_pb2.MovePartitionRequest(partition=partition, shard=shard)
         return self._call(plain(lambda router: router.admin.MovePartition, request), timeout_seconds).move
 
     def drain(self, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.DrainShardResponse:
-        """Begin to move all partitions of a shard to others."""
+        """Begins to move all partitions of a shard to others."""
         request = admin_pb2.DrainShardRequest(shard=shard)
         return self._call(plain(lambda router: router.admin.DrainShard, request), timeout_seconds)
 
     def stop_move(self, partition: int, timeout_seconds: float = 30.0) -> bool:
-        """Leave a partition where it is; False where that is too late, or nothing is under way."""
+        """Leaves a partition where it is; False where that is too late, or nothing is under way."""
         request = admin_pb2.StopMoveRequest(partition=partition)
         return self._call(plain(lambda router: router.admin.StopMove, request), timeout_seconds).stopped
 
     def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
-        """Read the digest of all data."""
+        """Reads the digest of all data."""
         return self._call(methods.digest(), timeout_seconds)
 
     def snapshot(self, destination: str = "", timeout_seconds: float = 3600.0) -> admin_pb2.CreateSnapshotResponse:
-        """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
+        """Has every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
         return self._call(methods.snapshot(destination), timeout_seconds)
 
     def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
-        """Have every shard check the files of its snapshots."""
+        """Has every shard check the files of its snapshots."""
         return self._call(methods.verify(), timeout_seconds)

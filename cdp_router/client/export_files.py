@@ -68,7 +68,7 @@ def write_records(
     file_format: FileFormat,
     progress: Callable[[int], None],
 ) -> Exported:
-    """Write the files links, profiles, attributes and events; the folder gets its name when all are whole.
+    """Writes the files links, profiles, attributes and events; the folder gets its name when all are whole.
 
     `progress` is told how many records were written. RecordsIncomplete where the stream broke off.
     """

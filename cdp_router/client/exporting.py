@@ -99,12 +99,12 @@ class _Tables:
         self._writers = dict[str, Any]()
 
     def write(self, stream: bytes) -> None:
-        """Add records."""
+        """Adds records."""
         with pa.ipc.open_stream(stream) as reader:
             self._split(reader.read_all())
 
     def finish(self) -> None:
-        """Write a file without rows for each table that got no records."""
+        """Writes a file without rows for each table that got no records."""
         for name in (EVENTS_FILE, CHANGES_FILE):
             if name not in self._writers:
                 self._write(name, _no_records())

@@ -28,7 +28,7 @@ class Segment:
         return pb.Question(segment=self._message)
 
     def by(self, attribute: str) -> Report:
-        """Count the members by the value of an attribute."""
+        """Counts the members by the value of an attribute."""
         return Report(pb.Question(breakdown=pb.Breakdown(segment=self._message, attribute=attribute)))
 
     def __and__(self, other: Segment) -> Segment:

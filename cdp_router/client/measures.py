@@ -149,7 +149,7 @@ class count(Measured):  # noqa: N801  # reads as a word of the language
         self._exclude_zero = False
 
     def exclude_zero(self) -> count:
-        """Leave out users who never did it."""
+        """Leaves out users who never did it."""
         self._exclude_zero = True
         return self
 

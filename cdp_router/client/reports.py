@@ -94,12 +94,12 @@ def flow(
 
 
 def overlap(*segments: Segment) -> Report:
-    """Count the users in each combination of two to six segments."""
+    """Counts the users in each combination of two to six segments."""
     return Report(pb.Question(overlap=pb.Overlap(segments=[segment.message() for segment in segments])))
 
 
 def diff(segment: Segment, start: str | date, end: str | date) -> Report:
-    """Count the users who entered, left and stayed in a segment between two instants; a date is its first instant."""
+    """Counts the users who entered, left and stayed in a segment between two instants; a date is its first instant."""
     return Report(pb.Question(diff=pb.Diff(segment=segment.message(), start=moment(start), end=moment(end))))
 
 

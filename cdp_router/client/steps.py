@@ -61,7 +61,7 @@ class _Steps(Windowed):
         return self
 
     def order(self: Own, order: str) -> Own:
-        """Set the order of steps: ordered (anything may lie between), strict (no other step between) or any.
+        """Sets the order of steps: ordered (anything may lie between), strict (no other step between) or any.
 
         Raises ValueError for another word.
         """
@@ -94,7 +94,7 @@ class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
         return self._message.funnel
 
     def mode(self, mode: str) -> funnel:
-        """Set the attempts that count: deepest, first_entry or totals. Raises ValueError for another word."""
+        """Sets the attempts that count: deepest, first_entry or totals. Raises ValueError for another word."""
         self._steps().counting.mode = _known(_MODES, mode)
         return self
 
@@ -109,7 +109,7 @@ class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
         return self
 
     def with_times(self) -> funnel:
-        """Tell how long the converted took."""
+        """Tells how long the converted took."""
         self._steps().counting.times = True
         return self
 

@@ -46,15 +46,15 @@ class TableSink(Protocol):
     """Takes batches of one schema."""
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Add rows."""
+        """Adds rows."""
 
     def close(self) -> None:
-        """Write what waits, and the end of the file."""
+        """Writes what waits, and the end of the file."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give the block a temporary path to write a file at.
+    """Gives the block a temporary path to write a file at.
 
     After the block the file is synced and renamed to `path`. If the block or that fails, the file is removed.
     """
@@ -117,7 +117,7 @@ class TableFile:
         self._sink.close()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows."""
+        """Adds rows."""
         self._sink.write_batch(batch)
         self.rows += batch.num_rows
 

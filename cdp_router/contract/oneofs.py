@@ -47,7 +47,7 @@ class Oneof:
         self._by_field: dict[str, Codec] = {}
 
     def add(self, kind: type, name: str, codec: Codec) -> None:
-        """Have a dataclass stand in a field, where the rule allows it."""
+        """Has a dataclass stand in a field, where the rule allows it."""
         if self._rule.only is None or name in self._rule.only:
             self._by_type[kind] = (name, codec)
             self._by_field[name] = codec

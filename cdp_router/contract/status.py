@@ -249,7 +249,7 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
 
 
 async def abort(context: Context, status: status_pb2.Status, *metadata: tuple[str, str]) -> NoReturn:
-    """End a call with a status and say when to try again, for clients that do so by themselves."""
+    """Ends a call with a status and says when to try again, for clients that do so by themselves."""
     retry_ms = retry_delay_ms(status)
     pushback = ((_PUSHBACK_KEY, str(retry_ms)),) if retry_ms else ()
     details = (_DETAILS_KEY, status.SerializeToString())

@@ -93,7 +93,7 @@ class _Lines:
         self.pulled.clear()
 
     def resume(self) -> int:
-        """Go back behind the first line of the record at hand, whose number is returned."""
+        """Goes back behind the first line of the record at hand, whose number is returned."""
         again = self.pulled[1:]
         self._again.extendleft(reversed(again))
         self.number -= len(again)

@@ -29,11 +29,11 @@ class Checks:
         self.keep: Bools = np.ones(count, np.bool_)
 
     def reject(self, bad: Bools, reason: Reason) -> None:
-        """Take out the records with `bad`: bool[n]."""
+        """Takes out the records with `bad`: bool[n]."""
         self.reject_at(np.flatnonzero(bad), reason)
 
     def reject_at(self, records: Positions, reason: Reason) -> None:
-        """Take out some records by their positions."""
+        """Takes out some records by their positions."""
         records = records[self.keep[records]]
         if records.size:
             self._reason_of[records] = len(self._reasons)
@@ -41,7 +41,7 @@ class Checks:
             self.keep[records] = False
 
     def reject_each(self, records: Positions, numbers: I64, reasons: Mapping[int, RecordInvalid]) -> None:
-        """Take out those records whose number has a reason."""
+        """Takes out those records whose number has a reason."""
         if not reasons or not numbers.size:
             return
         reason_of: I32 = np.full(max(int(numbers.max()), *reasons) + 1, _NONE, np.int32)

@@ -124,7 +124,7 @@ def _pieces(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 
 def _tell_broken(columns: RowColumns, found: FoundRows) -> None:
-    """Say of each record behind the place where the bytes stop being msgpack that it cannot be read."""
+    """Says of each record behind the place where the bytes stop being msgpack that it cannot be read."""
     lost = found.promised - len(found)
     if not lost:
         return

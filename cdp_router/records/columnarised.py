@@ -40,7 +40,7 @@ class RecordErrors:
     omitted: int = 0
 
     def add(self, index: int, error: RecordInvalid) -> None:
-        """Note why the record at a position cannot be taken."""
+        """Notes why the record at a position cannot be taken."""
         if len(self.told) < ERRORS_TOLD_MAX:
             self.told.append(ingest_pb2.RecordError(index=index, code=error.code, message=error.message))
         else:
@@ -57,7 +57,7 @@ class RowColumns:
         self.errors = RecordErrors()
 
     def take_all(self, rows: Iterable[tuple[int, Row | RecordInvalid]]) -> None:
-        """Take rows with their positions."""
+        """Takes rows with their positions."""
         for index, row in rows:
             try:
                 self._take(index, row)

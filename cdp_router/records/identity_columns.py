@@ -38,7 +38,7 @@ class Chosen:
 
 
 def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Array], Bools]) -> Chosen:
-    """Choose among columns (kind, large strings), the one of the least rank first; `which_blocked` gives a
+    """Chooses among columns (kind, large strings), the one of the least rank first; `which_blocked` gives a
     mask of the values that name nobody."""
     allowed = [_allowed(column, which_blocked) for _, column in columns]
     encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]

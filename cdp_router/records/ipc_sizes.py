@@ -49,7 +49,7 @@ class Sizes:
 
 
 def check_stream(stream: bytes) -> None:
-    """Refuse a stream that stands for more than its bytes may; RequestInvalid where it cannot be read."""
+    """Refuses a stream that stands for more than its bytes may; RequestInvalid where it cannot be read."""
     values_max = max(COLUMNS_VALUES, len(stream) // VALUE_BYTES_MIN)
     bytes_max = plain_bytes_max(len(stream))
     total = Sizes(0, 0, 0)

@@ -17,7 +17,7 @@ _VALUE_BYTES = 11  # key, kind, raw value
 
 
 def check_spread(batch: RecordBatch, request_bytes: int, partition_count: int) -> None:
-    """Refuse a batch whose parts together would be too much for a request of so many bytes, or for one shard."""
+    """Refuses a batch whose parts together would be too much for a request of so many bytes, or for one shard."""
     limit = min(SPREAD_BYTES_MAX, max(SPREAD_BYTES, SPREAD_GROWTH_MAX * request_bytes))
     parts = min(partition_count, len(batch))
     if _bound(batch, parts) <= limit:

@@ -43,7 +43,7 @@ class ValueColumn:
 
 
 def check_type(name: str, kind: pa.DataType) -> None:
-    """Raise RequestInvalid unless a column of this type can be stored."""
+    """Raises RequestInvalid unless a column of this type can be stored."""
     if pa.types.is_struct(kind):
         raise RequestInvalid(FIELD, f"column {name!r} is a struct; give its fields as columns {name}.<field>")
     if not pa.types.is_null(kind):

@@ -30,7 +30,7 @@ class AsyncIngesting(Protocol):
     """Destination of batches, such as an AsyncClient."""
 
     async def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
-        """Make a batch durable, trying again for so long."""
+        """Makes a batch durable, trying again for so long."""
 
 
 class AsyncWriter:
@@ -88,7 +88,7 @@ class AsyncWriter:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue an event; `identifiers` are others of the person, by kind."""
+        """Queues an event; `identifiers` are others of the person, by kind."""
         await self._put(encode(name, properties, user_id, anonymous_id, time, message_id, email, identifiers))
 
     async def identify(
@@ -102,11 +102,11 @@ class AsyncWriter:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        """Queues a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
         await self._put(encode(None, attributes, user_id, anonymous_id, time, message_id, email, identifiers))
 
     async def flush(self) -> None:
-        """Send what waits and wait until all of it has been answered.
+        """Sends what waits and waits until all of it has been answered.
 
         Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
         any more.
@@ -136,7 +136,7 @@ class AsyncWriter:
                 self._changed.notify_all()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Have every call raise once the task is gone, also one that was cancelled before it began."""
+        """Has every call raise once the task is gone, also one that was cancelled before it began."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             self._outbox.ended(error)

@@ -137,7 +137,7 @@ class Waiting:
         return not self._records or self._bytes + len(record.packed) <= self._queue_bytes
 
     def put(self, record: Outgoing) -> None:
-        """Add a record."""
+        """Adds a record."""
         self._records.append(record)
         self._bytes += len(record.packed)
 
@@ -146,7 +146,7 @@ class Waiting:
         return len(self._records) >= self._batch_records or self._bytes >= min(BATCH_BYTES_MAX, self._queue_bytes // 2)
 
     def drain(self) -> Sending:
-        """Take a batch off the queue, which must not be empty."""
+        """Takes a batch off the queue, which must not be empty."""
         taken, size = list[Outgoing](), 0
         while self._records and len(taken) < self._batch_records:
             if taken and size + len(self._records[0].packed) > BATCH_BYTES_MAX:

@@ -43,18 +43,18 @@ class Outbox:
         return os.getpid() == self._process
 
     def check_process(self) -> None:
-        """Raise WriterBroken in another process than the writer's."""
+        """Raises WriterBroken in another process than the writer's."""
         if not self.is_own:
             raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
 
     def check_alive(self) -> None:
-        """Raise WriterBroken once nothing is sent any more."""
+        """Raises WriterBroken once nothing is sent any more."""
         if self._ended_by is not None:
             left = f"{len(self.waiting) + self._unanswered} records were not sent"
             raise WriterBroken(f"the sending {self._carrier} ended by {self._ended_by!r}; {left}") from self._ended_by
 
     def check_all_sent(self) -> None:
-        """Raise WriterBroken, or CallbackFailed for what `on_problem` raised since the last time."""
+        """Raises WriterBroken, or CallbackFailed for what `on_problem` raised since the last time."""
         self.check_alive()
         self.outcomes.raise_kept()
 
@@ -72,13 +72,13 @@ class Outbox:
         return self.closed or self._ended_by is not None or self.waiting.has_room(record)
 
     def put(self, record: Outgoing, now: float) -> None:
-        """Queue a record."""
+        """Queues a record."""
         if not self.waiting:
             self._first_at = now
         self.waiting.put(record)
 
     def flush(self) -> None:
-        """Let nothing that waits linger."""
+        """Lets nothing that waits linger."""
         self._flushing = True
 
     def is_flushed(self) -> bool:
@@ -106,12 +106,12 @@ class Outbox:
         return sending
 
     def answered(self, sending: Sending, result: ingest_pb2.BatchResult) -> None:
-        """Count and tell what became of a batch."""
+        """Counts and tells what became of a batch."""
         self._unanswered = 0
         self.outcomes.answered(sending, result)
 
     def lost(self, sending: Sending, error: Exception) -> None:
-        """Count and tell that a batch was given up."""
+        """Counts and tells that a batch was given up."""
         self._unanswered = 0
         self.outcomes.lost(sending, error)
 

@@ -37,7 +37,7 @@ class Tally:
 
 
 def log_problem(problem: Problem) -> None:
-    """Log a record that was rejected or breaks a rule, or records that were lost."""
+    """Logs a record that was rejected or breaks a rule, or records that were lost."""
     if isinstance(problem, Lost):
         _LOG.error("%d records were lost: %s", len(problem.message_ids), problem.error)
     else:
@@ -56,7 +56,7 @@ class Outcomes:
         self.tally = Tally()
 
     def answered(self, sending: Sending, result: ingest_pb2.BatchResult) -> None:
-        """Count a batch that was answered, and tell of its problems."""
+        """Counts a batch that was answered, and tells of its problems."""
         self.tally.accepted += result.accepted
         self.tally.duplicates += result.duplicates
         self.tally.rejected += len(result.errors)
@@ -65,12 +65,12 @@ class Outcomes:
             self._tell(problem)
 
     def lost(self, sending: Sending, error: Exception) -> None:
-        """Count and tell a batch that was given up."""
+        """Counts and tells a batch that was given up."""
         self.tally.lost += len(sending.message_ids)
         self._tell(Lost(sending.message_ids, error))
 
     def raise_kept(self) -> None:
-        """Raise CallbackFailed for what `on_problem` raised since the last call."""
+        """Raises CallbackFailed for what `on_problem` raised since the last call."""
         first, times = self._first, self._times
         self._first, self._times = None, 0
         if first is not None:

@@ -32,7 +32,7 @@ class Ingesting(Protocol):
     """Destination of batches, such as a Client."""
 
     def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
-        """Make a batch durable, trying again for so long."""
+        """Makes a batch durable, trying again for so long."""
 
 
 class Writer:
@@ -89,7 +89,7 @@ class Writer:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue an event; `identifiers` are others of the person, by kind."""
+        """Queues an event; `identifiers` are others of the person, by kind."""
         self._put(encode(name, properties, user_id, anonymous_id, time, message_id, email, identifiers))
 
     def identify(
@@ -103,11 +103,11 @@ class Writer:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        """Queues a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
         self._put(encode(None, attributes, user_id, anonymous_id, time, message_id, email, identifiers))
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
-        """Send what waits and wait until all of it has been answered; whether that came in time.
+        """Sends what waits and waits until all of it has been answered; whether that came in time.
 
         Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
         any more.
@@ -124,12 +124,12 @@ class Writer:
         return is_done
 
     def close(self) -> None:
-        """Flush and stop; records put afterwards are refused. Raises what `flush` raises."""
+        """Flushes and stops; records put afterwards are refused. Raises what `flush` raises."""
         if self._stop():
             self._outbox.check_all_sent()
 
     def _stop(self) -> bool:
-        """Flush and stop; False in another process, where nothing of the parent's is to be sent."""
+        """Flushes and stops; False in another process, where nothing of the parent's is to be sent."""
         if not self._outbox.is_own:
             return False
         self._check_thread("close")
