@@ -193,8 +193,7 @@ class MessageIds:
         return self.known(ids) | self._kept_apart(ids)
 
     def met(self, batch: RecordBatch) -> Bools:
-        """Mask of the records that were taken, or were in quarantine when an identifier they state was erased: bool[n].
-        """
+        """Mask of the records that were taken, or in quarantine when an identifier they state was erased: bool[n]."""
         ids = self.hash(batch)
         return self.known(ids) | self._kept_apart(ids)
 

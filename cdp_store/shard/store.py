@@ -168,10 +168,10 @@ class Store:
     def purge_files(self, taken_ms: int) -> PurgedFiles:
         """Second step, run like `snapshot`: removes profiles that were erased before the first step from all files.
 
-        A snapshot without them is written and read back. Then all other snapshots are removed, and the log before the
-        first step. After a kill at any point it can be repeated, and no acknowledged record is lost. Raises
-        SnapshotFailed or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when
-        a file it replaces cannot be removed.
+        A snapshot without them is written and read back. Then all other snapshots go, and the log before the first
+        step. After a kill it can be repeated, and no acknowledged record is lost. Raises SnapshotFailed or
+        SnapshotDamaged when the snapshot is not good (nothing is removed), FilesNotRemoved when a file cannot be
+        removed.
         """
         held = {**self._staged, **self.partitions}
         taken = self._snapshots.take_snapshot(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
