@@ -170,8 +170,7 @@ class Store:
 
         A snapshot without them is written and read back. Then all other snapshots go, and the log before the first
         step. After a kill it can be repeated, and no acknowledged record is lost. Raises SnapshotFailed or
-        SnapshotDamaged when the snapshot is not good (nothing is removed), FilesNotRemoved when a file cannot be
-        removed.
+        SnapshotDamaged when nothing was removed, FilesNotRemoved when a file cannot be removed.
         """
         held = {**self._staged, **self.partitions}
         taken = self._snapshots.take_snapshot(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
@@ -293,8 +292,7 @@ class Store:
 
     @contextmanager
     def logged(self, entries: Sequence[LogEntry], *, essential: bool = False) -> Iterator[None]:
-        """Logs entries with one sync (see LocalLog.append), keeps them for takers of their partitions, and runs the
-        block.
+        """Logs entries with one sync (see LocalLog.append), keeps them for takers of partitions, and runs the block.
 
         The block applies the entries to memory. If it fails, the log has entries that memory lacks, and the next ones
         would get the same numbers. So after any failure the store has failed: StoreFailed, until a start has replayed
