@@ -1,4 +1,4 @@
-"""One sentence for mistakes that people bring along from other languages."""
+"""One sentence of advice for mistakes that users of other languages make."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COMPARED_WITH_NOTHING: Final = re.compile(r"(!=|<=|>=|=|<|>)\s*$")
 
 
 def advice(text: str, position: int, token: str) -> str:
-    """Advice on an unexpected token at a position of the text; empty if the mistake is not a known one."""
+    """Advice on an unexpected token at a position of the text; empty for an unknown mistake."""
     before, behind, last = text[:position], text[position:], _last_word(text[:position])
     return (
         _about_operators(before, token, last)

@@ -1,4 +1,4 @@
-"""lark's tree to ours: which functions, options and conditions exist and what they mean."""
+"""lark's tree to ours: the existing functions, options and conditions, and their meaning."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *TIME_CALLS, *V
 class Builder(Reader):
     """Builds segments."""
 
-    _reports: tuple[str, ...] = ()  # that may stand in the place of a segment
+    _reports: tuple[str, ...] = ()  # a name that may take the place of a segment
 
     def question(self, parsed: Part) -> tree.Question:
         """A segment."""
@@ -93,7 +93,7 @@ class Builder(Reader):
         return _bucket(word, behind) if name == "bucket" else tree.AttributeTest(name, behind)
 
     def call(self, call: Call) -> tree.Node:
-        """A call that is true or false, or one whose value a literal is compared with."""
+        """A call that is true or false, or one whose value is compared with a literal."""
         if call.name in ("attr", "prop"):
             name = self.subject(call)
             if call.condition is None:

@@ -1,4 +1,4 @@
-"""Calls about events that are neither counts nor aggregates, read and printed: when, in which order, which values."""
+"""Calls about events other than counts and aggregates, read and printed: when, in which order, which values."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _phases(reader: Reader, call: Call) -> tree.Node:
 
 
 def _windows(options: Sequence[Branch]) -> list[list[Branch]]:
-    """Options in groups of one window each: from with to, within with of_first, the others alone."""
+    """Options in groups of one window each: from with to, within with of_first, others on their own."""
     grouped = list[list[Branch]]()
     for option in options:
         pair = {str(each.children[0]) for each in (grouped[-1][0], option)} if grouped and len(grouped[-1]) == 1 else {}

@@ -1,4 +1,4 @@
-"""Numeric expressions: what can be calculated with, and the comparison of two of them."""
+"""Numeric expressions: their parts, and the comparison of two of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURES: Final = {measured.value: measured for measured in tree.Measured}
 
 
 def comparison(reader: Reader, left: Part, behind: Behind) -> tree.ExpressionTest:
-    """left op right; fails where there is no such comparison of numbers."""
+    """The comparison left op right; an error if numbers have no such comparison."""
     _check_size(left, *(behind.children[1:2] if isinstance(behind, Branch) else ()))
     match behind:
         case tree.Compare(ci=True) | Branch("compare", [_, _, Token()]):
@@ -41,7 +41,7 @@ def comparison_hint(name: str, behind: Behind) -> str:
 
 
 def expression(reader: Reader, operand: Part) -> tree.Expression:
-    """A number that stands alone."""
+    """A number on its own."""
     _check_size(operand)
     return _expression(reader, operand)
 

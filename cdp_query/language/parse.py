@@ -173,7 +173,7 @@ _VALUES: Final[dict[str, Callable[[lark.Token], Anything]]] = {
 
 
 def _read_values(part: Branch) -> None:
-    """Gives tokens the values that they stand for; refuses what follows the grammar, but cannot be used."""
+    """Gives tokens their values; refuses text that is grammatical, but invalid."""
     for child in part.children:
         if isinstance(child, Branch):
             _read_values(child)

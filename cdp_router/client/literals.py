@@ -12,7 +12,7 @@ from cdp.v1 import segment_pb2 as pb
 
 
 class at:  # noqa: N801  # reads as a word of the language
-    """A date, local time or instant as ISO text where a value stands: attr("since") > at("2026-01-31T10:00")."""
+    """A date, local time or instant as ISO text, as a value: attr("since") > at("2026-01-31T10:00")."""
 
     def __init__(self, iso: str) -> None:
         self.iso = iso

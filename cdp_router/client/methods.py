@@ -1,4 +1,4 @@
-"""Methods that both clients share, each as the call it makes to a router."""
+"""Methods that both clients share, each as the call to a router."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def members(request: query_pb2.MembersRequest) -> StreamCall[query_pb2.MembersRe
 
 
 def find_profiles(names: Sequence[profile_pb2.ProfileName], events_max: int) -> Call[list[Profile | None]]:
-    """Read up to 100 profiles, in the order asked for."""
+    """Reads up to 100 profiles, in the requested order."""
 
     def read(found: profile_pb2.BatchGetProfilesResponse) -> list[Profile | None]:
         return [Profile.from_message(each.profile) if each.HasField("profile") else None for each in found.results]
@@ -61,17 +61,17 @@ def timeline(
 
 
 def export_profile(name: profile_pb2.ProfileName) -> StreamCall[profile_pb2.ExportProfileResponse]:
-    """Streams everything that is kept of a person."""
+    """Streams everything that is kept about a person."""
     return stream(lambda router: router.profiles.ExportProfile, profile_pb2.ExportProfileRequest(name=name))
 
 
 def export_records() -> StreamCall[export_pb2.ExportRecordsResponse]:
-    """Streams everything the cluster holds."""
+    """Streams everything that the cluster holds."""
     return stream(lambda router: router.export.ExportRecords, export_pb2.ExportRecordsRequest())
 
 
 def check() -> Call[None]:
-    """Finds out whether a router answers."""
+    """Checks that a router answers."""
     return Call(lambda router, seconds: router.health(b"", timeout=seconds), lambda _: None)
 
 
@@ -81,7 +81,7 @@ def status() -> Call[admin_pb2.GetStatusResponse]:
 
 
 def schema() -> Call[admin_pb2.GetSchemaResponse]:
-    """Reads the names the cluster has seen."""
+    """Reads the names that the cluster has seen."""
     return plain(lambda router: router.admin.GetSchema, admin_pb2.GetSchemaRequest())
 
 
@@ -91,13 +91,13 @@ def create_segment(request: named_segment_pb2.CreateSegmentRequest) -> Call[name
 
 
 def segment(name: str, version: int | None) -> Call[named_segment_pb2.NamedSegment]:
-    """Reads a version of a named segment, the newest where none is given."""
+    """Reads a version of a named segment, by default the newest."""
     request = named_segment_pb2.GetSegmentRequest(name=name, version=version or 0)
     return call(lambda router: router.segments.GetSegment, request, lambda found: found.segment)
 
 
 def segments() -> Call[named_segment_pb2.ListSegmentsResponse]:
-    """Lists named segments in their newest versions."""
+    """Lists the newest versions of named segments."""
     return plain(lambda router: router.segments.ListSegments, named_segment_pb2.ListSegmentsRequest())
 
 
@@ -108,23 +108,23 @@ def delete_segment(name: str) -> Call[int]:
 
 
 def erase(request: admin_pb2.EraseProfileRequest) -> Call[admin_pb2.EraseProfileResponse]:
-    """Forgets a person for good."""
+    """Erases a person for good."""
     return plain(lambda router: router.admin.EraseProfile, request)
 
 
 def purge() -> Call[admin_pb2.PurgeErasedResponse]:
-    """Removes what erased profiles have left in the files of every shard."""
+    """Removes the remains of erased profiles from the files of every shard."""
     return plain(lambda router: router.admin.PurgeErased, admin_pb2.PurgeErasedRequest())
 
 
 def privacy() -> Call[privacy_pb2.Privacy]:
-    """Reads what is withheld from keys without profile-read."""
+    """Reads what keys without profile-read may not see."""
     request = privacy_pb2.GetPrivacyRequest()
     return call(lambda router: router.privacy.GetPrivacy, request, lambda found: found.privacy)
 
 
 def change_privacy(request: privacy_pb2.ChangePrivacyRequest) -> Call[privacy_pb2.Privacy]:
-    """Changes what is withheld from keys without profile-read."""
+    """Changes what keys without profile-read may not see."""
     return call(lambda router: router.privacy.ChangePrivacy, request, lambda found: found.privacy)
 
 
@@ -144,11 +144,11 @@ def digest() -> Call[admin_pb2.GetDigestResponse]:
 
 
 def snapshot(destination: str) -> Call[admin_pb2.CreateSnapshotResponse]:
-    """Has every shard write a snapshot."""
+    """Makes every shard write a snapshot."""
     request = admin_pb2.CreateSnapshotRequest(destination=destination)
     return plain(lambda router: router.admin.CreateSnapshot, request)
 
 
 def verify() -> Call[admin_pb2.VerifySnapshotsResponse]:
-    """Has every shard check the files of its snapshots."""
+    """Makes every shard check the files of its snapshots."""
     return plain(lambda router: router.admin.VerifySnapshots, admin_pb2.VerifySnapshotsRequest())

@@ -1,4 +1,4 @@
-"""`cdp export`: what a cluster holds as files."""
+"""`cdp export`: the content of a cluster as files."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ def export_profile(
     output: Annotated[Format, typer.Option("--format", help="One JSON document, or Parquet tables.")] = Format.JSON,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Write everything that is kept of a person, found by any identifier.
+    """Write everything that is kept about a person, found by any identifier.
 
-    Identifiers and what bound them, attributes with all values they ever had, events with properties, and how each came
-    in: message id, source, receipt.
+    Identifiers and the records that linked them, attributes with all their past values, and events with properties.
+    Each comes with its receipt: message id, source, time of receipt.
     """
     if output is Format.PARQUET and to is None:
         fail("Parquet tables need a folder: --to FOLDER")

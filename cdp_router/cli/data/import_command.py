@@ -1,4 +1,4 @@
-"""`cdp import`: files into a cluster."""
+"""`cdp import`: loads files into a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assumptions of `cdp import` where a file does not say: reported before anything of it is sent."""
+"""Assumptions of `cdp import` where a file is not explicit: reported before any of it is sent."""
 
 from __future__ import annotations
 

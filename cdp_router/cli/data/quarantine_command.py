@@ -45,7 +45,7 @@ def list_(
 
 @quarantine.command()
 def redrive(event: _Event = None, address: Address = DEFAULT_ADDRESS) -> None:
-    """Take the records that break no rule any more."""
+    """Accept the records that no longer break a rule."""
     with connected(address) as client:
         told = client.redrive_quarantined(event)
     OUT.print(f"{told.taken:,} taken, {told.duplicates:,} had been taken before, {told.kept:,} stay")
@@ -59,7 +59,7 @@ def drop(
     address: Address = DEFAULT_ADDRESS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Throw records away."""
+    """Drop records for good."""
     what = "all records in quarantine" if event is None else f"events named {event!r} in quarantine"
     if not yes and not typer.confirm(f"Throw {what} away?"):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`cdp schema`: what records may look like."""
+"""`cdp schema`: the rules that records must keep."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def discover(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Say what has been seen: names, types, how often and when, and how many different texts."""
+    """Show the names that were seen: types, counts, first and last times, and the number of different texts."""
     with connected(address) as client:
         found = client.discover_schema()
     if as_json:
@@ -107,7 +107,7 @@ def _distinct(seen: schema_pb2.SeenProperty) -> str:
 
 
 def _instants(seen: schema_pb2.SeenEvents | schema_pb2.SeenProperty, withheld_below: int) -> tuple[str, str]:
-    """The first and the last; for keys without profile-read their days, or nothing."""
+    """The first and the last time; for keys without profile-read their days, or nothing."""
     if not (seen.HasField("first") and seen.HasField("last")):
         return "", ""
     length = len("2026-01-31") if withheld_below > 1 else None

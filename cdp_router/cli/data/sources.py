@@ -1,4 +1,4 @@
-"""Files as streams of records: NDJSON, CSV and Parquet. What is no record comes out as a rejection with its line."""
+"""Files as streams of records: NDJSON, CSV and Parquet. Anything else becomes a rejection with its line."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ __all__ = [
     "open_source",
 ]
 _ROWS_PER_READ: Final = 16_384
-_ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
-_SAMPLE: Final = 1000  # records whose names are looked at before a file of NDJSON is read
+_ROWS_PER_COLUMN_READ: Final = 50_000  # below the limit of different event names in a batch of columns
+_SAMPLE: Final = 1000  # records whose names are read before a file of NDJSON is
 _USUAL: Final = Reading()
-_INDEX: Final = ("", "Unnamed: 0")  # what the row numbers of a data frame are called, the latter after a second round
+_INDEX: Final = ("", "Unnamed: 0")  # names of the row numbers of a data frame, the latter after a second conversion
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One line or row: its record, or why there is none; `done` is how far the file was read, of its `size`."""
+    """One line or row: its record, or its problem; `done` is how far the file was read, of its `size`."""
 
     line: int
     record: dict[str, Any] | None
@@ -52,10 +52,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that can be read once: the names it has (of NDJSON those at its beginning), and what was assumed."""
+    """A file that can be read once: its names (for NDJSON those at its beginning), and the assumptions made."""
 
     path: Path
-    unit: str  # what a position counts: line or row
+    unit: str  # unit of a position: line or row
     size: int
     read: Callable[[], Iterator[Found]]
     columns: Columns | None = None
@@ -66,7 +66,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A file that can be read in columns too: batches of this schema, in the order of the rows."""
+    """A file that can also be read in columns: batches of this schema, in the order of the rows."""
 
     schema: pa.Schema
     read: Callable[[], Iterator[pa.RecordBatch]]
@@ -75,7 +75,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A file that can be read in columns of texts too."""
+    """A file that can also be read in columns of texts."""
 
     columns: CsvColumns
     read: Callable[[], Iterator[CsvBlock]]
@@ -84,7 +84,7 @@ class CsvTable:
 def open_source(
     path: Path, file_format: str | None, reading: Reading = _USUAL, mapping: ColumnMapping | None = None
 ) -> Source:
-    """The source of a file; the format is told by its name unless given."""
+    """The source of a file; unless given, the format follows from its name."""
     if path.is_dir():
         raise SourceInvalid(f"{path}: is a folder; give {path}/*")
     if not path.is_file():
@@ -147,7 +147,7 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
         assumed.append(f"its first column {name}; it is taken for the index of a data frame, and left out")
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
-    trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
+    trusted = EXPORTED in named  # quotes that an export wrote are no mistake, whatever they contain
     columns = CsvColumns(header.names, reading, trusted)
 
     def blocks() -> Iterator[CsvBlock]:
@@ -162,7 +162,7 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
 
 
 class CsvColumns:
-    """The columns of a CSV file: from fields to records; in a file of our own, texts that were defused are restored."""
+    """The columns of a CSV file: from fields to records; in an exported file, defused texts are restored."""
 
     def __init__(self, names: Sequence[str], reading: Reading, is_ours: bool) -> None:
         self.is_ours, self.reading = is_ours, reading
@@ -181,7 +181,7 @@ class CsvColumns:
         yield from (fault_found(fault, block.done) for fault in faults)
 
     def row(self, line: int, fields: Sequence[str], done: int) -> Found:
-        """The record of a row, or what is wrong with it."""
+        """The record of a row, or its problem."""
         if self.is_ours:
             fields = [restored(each) for each in fields]
         if self.reading.missing:
