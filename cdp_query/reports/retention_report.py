@@ -181,8 +181,8 @@ def _calendar_marker(
 def _returned_at_once(view: PartitionView, report: _Bound, entry: I64, stats: NodeStats) -> Bools:
     """Rows with a return at the instant of the entry that is another event: bool[rows].
 
-    Of the events at that instant some match only the entry, some only the return, some both. Either two match the
-    return, or one matches only the return.
+    Of the events at that instant some match only the entry, some only the return, some both. There is a return if one
+    event matches only the return, or if one of at least two events matches both.
     """
     only_entry, only_return, both = (np.zeros(entry.shape[0], np.uint32) for _ in range(3))
     names = dict.fromkeys((*report.entry.names, *report.returns.names))
