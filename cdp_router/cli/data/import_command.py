@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -128,6 +128,7 @@ def import_files(
     try:
         sources = [open_source(path, file_format, reading, mapping) for path in files]
         _check_columns(sources, mapping)
+        _check_paths(sources, {"--skip": skip, "--times": times, "--as-text": as_text})
         with connected(address) as client:
             client.check()
             _load_all(client, mapping, reading, sources, as_new or "")
@@ -161,16 +162,35 @@ def _checked_delimiter(given: str | None) -> str | None:
 
 
 def _check_columns(sources: Sequence[Source], mapping: ColumnMapping) -> None:
-    """End the command where a column that an option names is in no file."""
+    """Ends the command where a column that an option names is in no file."""
     there = list(dict.fromkeys(name for source in sources for name in source.names))
     for role in _MAPPED:
         given = getattr(mapping, role)
         if given is None or given in there or not there:
             continue
-        near = difflib.get_close_matches(given, there, 1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        names = ", ".join(map(repr, there))
-        fail(f"--{role.replace('_', '-')} {given!r}: there is no such column{suggestion} The columns are {names}", 2)
+        _fail_column(f"--{role.replace('_', '-')}", given, there, there)
+
+
+def _check_paths(sources: Sequence[Source], options: Mapping[str, str | None]) -> None:
+    """Ends the command where a column or path that an option lists is in no file."""
+    there = list(dict.fromkeys(name for source in sources for name in source.paths.names))
+    known = [*there, *sorted({path for source in sources for path in source.paths.inner})]
+    for option, given in ((option, given) for option, text in options.items() for given in _names(text)):
+        paths = [source.paths for source in sources]
+        if any(each.has(given) if option == "--skip" else each.may_hold(given) for each in paths):
+            continue
+        sampled = [source for source in sources if source.paths.sampled]
+        if there and not sampled:
+            _fail_column(option, given, there, known)
+        for source in sampled:
+            count = f"{source.paths.sampled:,} records of {source.path.name}"
+            ERR.print(f"note: {option} {given!r}: there is no such column in the first {count}", soft_wrap=True)
+
+
+def _fail_column(option: str, given: str, there: Sequence[str], known: Sequence[str]) -> NoReturn:
+    near = difflib.get_close_matches(given, known, 1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else "."
+    fail(f"{option} {given!r}: there is no such column{suggestion} The columns are {', '.join(map(repr, there))}", 2)
 
 
 def _load_all(client: Client, mapping: ColumnMapping, reading: Reading, sources: Sequence[Source], label: str) -> None:

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from cdp_router.cli.data.column_paths import ColumnPaths, paths_of_names, paths_of_records, paths_of_schema
 from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, WrittenRecord
 from cdp_router.client.formulas import restored
+from cdp_router.contract.arrow_streams import VALUES
 from cdp_router.importing.csv_files import CsvBlock, CsvFault, read_blocks, read_header
 from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
 from cdp_router.importing.numbers import csv_value
@@ -36,6 +38,7 @@ _ROWS_PER_READ: Final = 16_384
 _ROWS_PER_COLUMN_READ: Final = 50_000  # below the limit of different event names in a batch of columns
 _SAMPLE: Final = 1000  # records whose names are read before a file of NDJSON is
 _USUAL: Final = Reading()
+_NO_PATHS: Final = ColumnPaths()
 _INDEX: Final = ("", "Unnamed: 0")  # names of the row numbers of a data frame, the latter after a second conversion
 
 
@@ -62,6 +65,7 @@ class Source:
     names: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     table: CsvTable | None = None
+    paths: ColumnPaths = _NO_PATHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,10 @@ _FORMATS_BY_SUFFIX: Final = {
 }
 
 
+def _maps(reading: Reading) -> frozenset[str]:
+    return reading.nested | {VALUES}
+
+
 def _read_as(encoding: Encoding) -> tuple[str, ...]:
     return (f"it is read as {encoding.name}, which its first bytes say",) if encoding.assumed else ()
 
@@ -125,10 +133,10 @@ def _ndjson(path: Path, encoding: Encoding, reading: Reading) -> Source:
         for line in read_lines(path, encoding.name, reading):
             yield Found(line.number, line.record, line.problem, line.done, line.code)
 
-    names = dict[str, None]()
-    for _, found in zip(range(_SAMPLE), read(), strict=False):
-        names |= dict.fromkeys(found.record or ())
-    return Source(path, "line", path.stat().st_size, read, names=tuple(names), assumed=_read_as(encoding))
+    lines = read_lines(path, encoding.name, replace(reading, skip=frozenset()))
+    paths = paths_of_records((line.record or {} for line in lines), _maps(reading), _SAMPLE)
+    names = tuple(name for name in paths.names if name not in reading.skip)
+    return Source(path, "line", path.stat().st_size, read, names=names, assumed=_read_as(encoding), paths=paths)
 
 
 # ------------------------------------------------------------------------------------------------------------------ CSV
@@ -156,9 +164,9 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
     def read() -> Iterator[Found]:
         return chain.from_iterable(map(columns.found, blocks()))
 
-    return Source(
-        path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed), table=CsvTable(columns, blocks)
-    )
+    paths = paths_of_names(filter(None, header.names), _maps(reading))
+    table = CsvTable(columns, blocks)
+    return Source(path, "line", path.stat().st_size, read, None, named, tuple(assumed), table, paths)
 
 
 class CsvColumns:
@@ -215,7 +223,8 @@ def _parquet(path: Path, reading: Reading) -> Source:
 
     columns = Columns(table.schema, lambda: table.batches(_ROWS_PER_COLUMN_READ), table)
     assumed = tuple(f"column {name!r} is taken for the index of a data frame, and left out" for name in table.index)
-    return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed)
+    paths = paths_of_schema(table.file.schema_arrow, _maps(reading))
+    return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed, paths=paths)
 
 
 def found_rows(table: ParquetTable, batch: pa.RecordBatch, before: int) -> Iterator[Found]:
