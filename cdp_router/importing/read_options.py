@@ -18,7 +18,7 @@ def _no_time(_: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How files are read. `as_text` and `skip` are names of columns, or paths such as order.price inside them."""
+    """Way to read files. `as_text` and `skip` are names of columns, or paths such as order.price inside them."""
 
     encoding: str | None = None
     delimiter: str | None = None
