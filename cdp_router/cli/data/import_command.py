@@ -18,6 +18,7 @@ from cdp_router.cli.data.import_notes import notes
 from cdp_router.cli.data.importing import BATCHES_IN_FLIGHT, Rejections, _Loading
 from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.data.sources import Source, SourceInvalid, open_source
+from cdp_router.cli.interrupts import INTERRUPTED
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
 from cdp_router.importing.read_options import BINARIES, NULLS, Reading
@@ -29,6 +30,7 @@ from cdp_store.values import to_ms
 _FORMATS: Final = ("ndjson", "csv", "parquet")
 _MAPPED: Final = ("user_id", "anonymous_id", "event", "time", "message_id", "properties", "attributes")
 _Text = str | None
+_REPEAT: Final = "Run the same command again: records taken before are known, and are not taken twice"
 
 
 _Files = Annotated[list[Path], typer.Argument(help="NDJSON, CSV or Parquet files.", show_default=False)]
@@ -205,17 +207,21 @@ def _load_all(client: Client, mapping: ColumnMapping, reading: Reading, sources:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=OUT) as progress, ThreadPoolExecutor(BATCHES_IN_FLIGHT) as threads:
-        loading = _Loading(client, mapping, threads, progress, reading, label)
+        loading, broken, is_interrupted = _Loading(client, mapping, threads, progress, reading, label), "", False
         try:
             for source in sources:
                 loading.load(source, progress.add_task(source.path.name, total=source.size, rows=0))
         except SourceInvalid as error:
-            broken: str | None = str(error)
-        else:
-            broken = None
+            broken = str(error)
+        except KeyboardInterrupt:
+            is_interrupted = True
+            loading.interrupt()
         seconds = sum(task.elapsed or 0.0 for task in progress.tasks)
     _summarise(loading, seconds)
-    if broken is not None:
+    if is_interrupted:
+        ERR.print(f"interrupted: {loading.acknowledged}. {_REPEAT}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    if broken:
         fail(broken)
     rejected = sum(loading.rejections.counts.values())
     if rejected:

@@ -110,6 +110,7 @@ class _Loading:
     in_order: bool = False  # one batch after the other, in the order of the export
     accepted: int = 0
     duplicates: int = 0
+    acknowledged: str = "no record is acknowledged"  # how far, in words
 
     def load(self, source: Source, task: TaskID) -> None:
         """Sends a file; returns when all of it is acknowledged."""
@@ -123,6 +124,11 @@ class _Loading:
         while self.in_flight:
             self._settle()
         self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates)
+
+    def interrupt(self) -> None:
+        """Gives up the batches in flight, which the cluster may accept all the same."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.client.close()
 
     def _in_flight_max(self, piece: _Piece) -> int:
         if self.in_order:
@@ -231,6 +237,8 @@ class _Loading:
     def _settle(self) -> None:
         sent = self.in_flight.popleft()
         result = sent.result.result()
+        last = int(sent.piece.lines[-1])
+        self.acknowledged = f"{sent.source.path.name} is acknowledged up to {sent.source.unit} {last:,}"
         self.accepted += result.accepted
         self.duplicates += result.duplicates
         self.quarantined += result.quarantined
