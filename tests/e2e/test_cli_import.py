@@ -86,7 +86,7 @@ def test_a_file_that_has_grown_and_a_copy_of_it_add_what_is_new(address: str, wr
     path = write("grow.ndjson", "".join(line % number for number in range(5)))
     assert "5 records taken, 0 known already" in cdp("import", path, "--address", address).stdout
     path.write_text(path.read_text() + line % 6)
-    assert "1 records taken, 5 known already" in cdp("import", path, "--address", address).stdout
+    assert "1 record taken, 5 known already" in cdp("import", path, "--address", address).stdout
     copy = write("copy.ndjson", path.read_text())
     assert "0 records taken, 6 known already" in cdp("import", copy, "--address", address).stdout
     assert "6 records taken" in cdp("import", copy, "--as-new", "other shop", "--address", address).stdout
@@ -113,7 +113,7 @@ def test_a_column_that_no_file_has_ends_the_command_with_the_names_there_are(add
     path = write("names.csv", "Kunden,event,time\ncli-x,E,2026-03-01\n")
     message = error_of("import", path, "--user-id", "Kunde", "--address", address, code=2)
     assert "--user-id 'Kunde'" in message and "did you mean 'Kunden'?" in message and "'event', 'time'" in message
-    assert "1 records taken" in cdp("import", path, "--user-id", "Kunden", "--address", address).stdout
+    assert "1 record taken" in cdp("import", path, "--user-id", "Kunden", "--address", address).stdout
 
 
 def test_columns_are_mapped_by_options(address: str, write: Write) -> None:

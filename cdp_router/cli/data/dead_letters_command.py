@@ -23,6 +23,7 @@ from cdp_router.gateway.letters.dead_letters import (
     replace_letters,
 )
 from cdp_router.gateway.letters.letter_sizes import lost
+from cdp_router.printable import count_of
 from cdp_router.security.keys.key_file import KEYS_NAME, read_keys
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.outside.locks import folder_locked
@@ -90,9 +91,9 @@ def redrive_(
             remaining = redrive(letters, client, code, patterns)
             unreadable += replace_letters(path, remaining)
             taken, kept = taken + len(letters) - len(remaining), kept + len(remaining)
-    OUT.print(f"{taken} records were taken, {kept} are kept")
+    OUT.print(f"{count_of(taken, 'record was', 'records were')} taken, {kept:,} {'is' if kept == 1 else 'are'} kept")
     if unreadable:
-        fail(f"{unreadable} lines could not be read; they are kept in {directory / UNREADABLE}")
+        fail(f"{count_of(unreadable, 'line')} could not be read; kept in {directory / UNREADABLE}")
 
 
 @dead_letters.command("drop")
@@ -108,7 +109,7 @@ def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> No
             dropped += len(letters) - len(remaining)
         if code is None:
             (directory / UNREADABLE).unlink(missing_ok=True)
-    OUT.print(f"{dropped} records were dropped")
+    OUT.print(f"{count_of(dropped, 'record was', 'records were')} dropped")
 
 
 @dead_letters.command("forget")
@@ -117,7 +118,7 @@ def forget(
     data: Data = Path("cdp-data"),
 ) -> None:
     """Remove the records of a person here; `cdp erase` does so in the data directory of its router."""
-    OUT.print(f"{DeadLetters(_folder(data)).forget(identifiers)} records were removed")
+    OUT.print(f"{count_of(DeadLetters(_folder(data)).forget(identifiers), 'record was', 'records were')} removed")
 
 
 def _folder(data: Path) -> Path:

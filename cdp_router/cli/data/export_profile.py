@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from cdp.v1 import profile_pb2, query_pb2
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, ExactOutput, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, ExactOutput, check_new, connected, fail
 from cdp_router.client.exporting import ExportIncomplete, write_json, write_json_file, write_parquet
+from cdp_router.printable import count_of
 from cdp_store.ids import USER_ID
 
 
@@ -38,8 +39,8 @@ def export_profile(
     """
     if output is Format.PARQUET and to is None:
         fail("Parquet tables need a folder: --to FOLDER")
-    if to is not None and to.exists():
-        fail(f"{to} exists already; name another place")
+    if to is not None:
+        check_new(to, is_folder=output is Format.PARQUET)
     name = profile_pb2.ProfileName(other=query_pb2.Identifier(kind=kind, value=identifier))
     with connected(address) as client:
         responses = client.export_profile(name)
@@ -50,4 +51,5 @@ def export_profile(
             end = write_parquet(responses, to) if output is Format.PARQUET else write_json_file(responses, to)
         except (ExportIncomplete, OSError) as error:
             fail(str(error))
-    OUT.print(f"{to}: {end.events:,} events, {end.changes:,} values of attributes", soft_wrap=True)
+    changes = count_of(end.changes, "value of an attribute", "values of attributes")
+    OUT.print(f"{to}: {count_of(end.events, 'event')}, {changes}", soft_wrap=True)

@@ -23,7 +23,7 @@ from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
 from cdp_router.importing.read_options import BINARIES, NULLS, Reading
 from cdp_router.importing.texts import known_encoding
-from cdp_router.printable import visible
+from cdp_router.printable import count_of, visible
 from cdp_router.records.instants import PER_SECOND
 from cdp_store.values import to_ms
 
@@ -234,11 +234,11 @@ def _summarise(loading: _Loading, seconds: float) -> None:
     rejected = sum(loading.rejections.counts.values())
     rate = (loading.accepted + loading.duplicates) / seconds if seconds else 0.0
     OUT.print(
-        f"{loading.accepted:,} records taken, {loading.duplicates:,} known already, {rejected:,} rejected"
+        f"{count_of(loading.accepted, 'record')} taken, {loading.duplicates:,} known already, {rejected:,} rejected"
         f" in {seconds:.1f} s ({rate:,.0f} records/s, durable)"
     )
     if loading.quarantined:
-        OUT.print(f"{loading.quarantined:,} records are in quarantine (`cdp quarantine list`)")
+        OUT.print(f"{count_of(loading.quarantined, 'record is', 'records are')} in quarantine (`cdp quarantine list`)")
     for told in (loading.warnings, loading.rejections):
         if told.counts:
             OUT.print(_told(told))

@@ -26,6 +26,7 @@ from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
 from cdp_router.importing.read_options import Reading
 from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES
+from cdp_router.printable import count_of
 from cdp_store.arrays import U8, U64
 
 _ROWS_PER_BATCH: Final = 4000
@@ -224,7 +225,7 @@ class _Loading:
             self.rejections.add(error.code, place, error.reason)
             return None
         if encoded.size > BATCH_BYTES:
-            self.rejections.add("RECORD_TOO_LARGE", place, f"{encoded.size} bytes")
+            self.rejections.add("RECORD_TOO_LARGE", place, count_of(encoded.size, "byte"))
             return None
         return encoded
 

@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.contract.values import from_value
+from cdp_router.printable import count_of
 
 quarantine = typer.Typer(name="quarantine", help="Records that broke a rule of the schema.", no_args_is_help=True)
 _Event = Annotated[str | None, typer.Option(help="Only events of this name.", show_default=False)]
@@ -50,7 +51,10 @@ def redrive(event: _Event = None, address: Address = DEFAULT_ADDRESS) -> None:
         told = client.redrive_quarantined(event)
     OUT.print(f"{told.taken:,} taken, {told.duplicates:,} had been taken before, {told.kept:,} stay")
     if told.links_refused:
-        OUT.print(f"{told.links_refused:,} links were refused: too many identifiers of their kind belong to one person")
+        OUT.print(
+            f"{count_of(told.links_refused, 'link was', 'links were')} refused: too many identifiers of their kind "
+            "belong to one person"
+        )
 
 
 @quarantine.command()

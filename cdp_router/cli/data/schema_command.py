@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cdp_router.cli.ask.json_files import message_of
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, print_json, text_of
 from cdp_router.cli.terminal_tables import Table
+from cdp_router.printable import count_of
 
 schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
 
@@ -86,7 +87,7 @@ def forget(
         raise typer.Exit(1)
     with connected(address) as client:
         forgotten = client.forget_events(names, unused=unused)
-    OUT.print(f"{len(forgotten):,} names are forgotten")
+    OUT.print(f"{count_of(len(forgotten), 'name is', 'names are')} forgotten")
     for name in sorted(set(names) - set(forgotten)):
         OUT.print(f"no event named {name!r} was known")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cdp.v1 import ingest_pb2
 
 from cdp_router.client.writing.batching import Lost, Problem, Rejected, Sending
+from cdp_router.printable import count_of
 
 _LOG = logging.getLogger("cdp.client")
 
@@ -39,7 +40,7 @@ class Tally:
 def log_problem(problem: Problem) -> None:
     """Logs a record that was rejected or breaks a rule, or records that were lost."""
     if isinstance(problem, Lost):
-        _LOG.error("%d records were lost: %s", len(problem.message_ids), problem.error)
+        _LOG.error("%s lost: %s", count_of(len(problem.message_ids), "record was", "records were"), problem.error)
     else:
         what = "was rejected" if isinstance(problem, Rejected) else "breaks a rule"
         _LOG.warning("record %s %s: %s: %s", problem.message_id, what, problem.code, problem.message)
