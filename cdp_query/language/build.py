@@ -77,7 +77,11 @@ class Builder(Reader):
             fail(behind, "only hour() lies in a range", "write between a and b")
         if in_filter:
             at = behind.children[1] if isinstance(behind, Branch) else operand
-            fail(at, "inside an event filter a property is compared with a literal", "a string stands in double quotes")
+            fail(
+                at,
+                "inside an event filter a property is compared with a literal",
+                "a string is written in double quotes",
+            )
         return comparison(self, operand, behind)
 
     def _word(self, word: Token, behind: tree.Infix | None, *, in_filter: bool) -> tree.Node:
@@ -97,7 +101,7 @@ class Builder(Reader):
         if call.name in ("attr", "prop"):
             name = self.subject(call)
             if call.condition is None:
-                call.fail("stands alone", "write a condition behind it")
+                call.fail("stands alone", "write a condition after it")
             assert not isinstance(call.condition, Branch)
             return call.test(name, call.condition)
         if call.name in ("exists", "missing", "size"):
@@ -113,7 +117,7 @@ class Builder(Reader):
             hint = advice_on_call(call.name) or nearest_hint(call.name, (*known, *alone))
             reports = f"; reports: {', '.join(alone)}" if alone else ""
             hint = hint or f"known functions{where or ' here'}: {', '.join(known)}{reports}"
-            call.fail(f"is no function that can stand here{where}", hint)
+            call.fail(f"is not a function that can be used here{where}", hint)
         if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
             return self._truth(call)
         return self._measure(call)

@@ -19,7 +19,7 @@ EVERYBODY: Final = ("all", "any", "anyone", "everybody", "users")  # not words o
 _SEVERAL_NAMES: Final = "several names go into [...]"
 _HINTS_ON_EVENTS: Final = {
     **dict.fromkeys(("sequence", "funnel"), 'steps are joined by ->, as in "A" -> "B"'),
-    "retention": 'what users come back for stands behind return:, as in return: "Charged"',
+    "retention": 'the event that users come back for goes after return:, as in return: "Charged"',
 }
 
 
@@ -61,7 +61,7 @@ class Reader(ABC):
             match call.arguments:
                 case [Token("NAME", name), *_]:
                     call_of = f'{call.name}("Charged".{name})' if call.name in AGGREGATES else f'{call.name}("{name}")'
-                    hint = f"the names of events stand in double quotes, as in {call_of}"
+                    hint = f"the names of events are written in double quotes, as in {call_of}"
                     if name.casefold() in EVERYBODY:
                         hint = f"{hint}; inactive(30d) looks at events of all names"
             call.fail("needs one event first", hint)
@@ -117,7 +117,7 @@ class Reader(ABC):
                 case Branch("option"):
                     options.append(argument)
                 case Branch("tested"):
-                    hint = 'a filter is written behind the event, as in did("Buy", amount > 3)'
+                    hint = 'a filter is written after the event, as in did("Buy", amount > 3)'
                     if call.name in ("sequence", "funnel"):
                         hint = 'steps are joined by ->, as in "A" -> "B"(amount > 3)'
                     fail(argument, f"{call.name}(...) takes an event without a condition on it", hint)

@@ -45,7 +45,7 @@ def read_cql(text: str) -> tree.Node:
         query = json.loads(text)
         json.dumps(query, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise QueryInvalid(f"CQL: this is no JSON: {error}") from error
+        raise QueryInvalid(f"CQL: this is not JSON: {error}") from error
     return import_cql(query)
 
 
@@ -56,7 +56,7 @@ def import_cql(query: object) -> tree.Node:
     if "event_name" in top:
         parts.append(_event({key: top[key] for key in _EVENT_KEYS if key in top}, ""))
     elif stray := [key for key in _EVENT_KEYS if key in top]:
-        _fail(stray[0], "needs an event_name beside it")
+        _fail(stray[0], "needs an event_name as well")
     if "common_profile_properties" in top:
         parts.extend(_profile(top["common_profile_properties"]))
     groups = {key: top[key] for key in _GROUP_KEYS if key in top}
@@ -151,7 +151,7 @@ def _comparison(name: str, operator: str, values: Sequence[Anything], path: str,
     """Any of the values for positive operators, none of them for negative ones."""
     for value in values:
         if not isinstance(value, str | int | float):
-            _fail(path, f"{value!r} is no string or number")
+            _fail(path, f"{value!r} is not a string or number")
         if (isinstance(value, float) and not isfinite(value)) or (isinstance(value, int) and not _fits(value)):
             _fail(path, f"{value} is larger than any number that can be stored")
     match operator:
@@ -183,7 +183,7 @@ def _text(value: Anything, path: str) -> str:
 
 def _number(value: Anything, path: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _fail(path, f"is compared as a number, and {value!r} is none")
+        _fail(path, f"is compared as a number, and {value!r} is not one")
     return value
 
 

@@ -70,17 +70,17 @@ def _expression(reader: Reader, operand: Part) -> tree.Expression:
             return _measure(reader, Call(name, arguments))
         case Branch("call", [name, *_]):
             hint = nearest_hint(name, MEASURES) or f"what gives a number: {', '.join(MEASURES)}"
-            fail(operand, f"{name}(...) gives no number to calculate with", hint)
+            fail(operand, f"{name}(...) is not a number to calculate with", hint)
         case Token("NAME", name):
-            hint = "a string stands in double quotes; an attribute is compared with a literal"
+            hint = "a string is written in double quotes; an attribute is compared with a literal"
             if name.casefold() in ("true", "false"):
                 hint = f"write {name.casefold()} in small letters"
             if name.casefold() in ("null", "none", "nil"):
                 hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
-            fail(operand, f"{name!r} is no value to compare or calculate with", hint)
+            fail(operand, f"{name!r} is not a value to compare or calculate with", hint)
         case Token("DURATION", duration):
-            fail(operand, f"{duration} is no number", 'what is compared with a duration is recency("Buy")')
-    fail(operand, "a condition gives no number to calculate with")
+            fail(operand, f"{duration} is not a number", 'what is compared with a duration is recency("Buy")')
+    fail(operand, "a condition is not a number to calculate with")
 
 
 def _measure(reader: Reader, call: Call) -> tree.Measure:

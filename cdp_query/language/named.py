@@ -48,7 +48,7 @@ class Inliner:
         if self.used and _depth(written) > QUERY_NESTING_MAX:
             names = ", ".join(repr(name) for name, _ in self.used)
             raise QueryInvalid(
-                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} levels inside each other"
+                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} nested levels"
             )
         return written
 
@@ -73,10 +73,10 @@ class Inliner:
         key = (found.name, found.version)
         if key in path:
             names = " -> ".join(repr(name) for name, _ in (*path[path.index(key) :], key))
-            raise QueryInvalid(f"segments name each other in a circle: {names}")
+            raise QueryInvalid(f"segments refer to each other in a circle: {names}")
         if len(path) >= NAMED_SEGMENT_DEPTH_MAX:
             most = NAMED_SEGMENT_DEPTH_MAX
-            raise QueryInvalid(f"more than {most} segments named inside each other, the last of them {found.name!r}")
+            raise QueryInvalid(f"more than {most} nested segments, the last of them {found.name!r}")
         self.used[key] = found
         return self._part(found.segment, (*path, key))
 

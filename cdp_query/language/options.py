@@ -121,7 +121,7 @@ class Options:
                 hint = nearest_hint(word, known) or f"one of: {', '.join(known)}"
                 if word == "unordered" and "any" in known:
                     hint = "did you mean 'any'?"
-                fail(token, f"{word!r} is no value of {name!r}", hint)
+                fail(token, f"{word!r} is not a value of {name!r}", hint)
         self._wrong(name, f"one of: {', '.join(known)}")
 
     def plain_name(self, name: str) -> str | None:

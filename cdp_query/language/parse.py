@@ -94,7 +94,7 @@ def _check_nesting(text: str) -> None:
         if max(depth, run) > QUERY_NESTING_MAX:
             line = text.count("\n", 0, token.start()) + 1
             column = token.start() - (text.rfind("\n", 0, token.start()) + 1) + 1
-            what = "parentheses inside each other" if depth > QUERY_NESTING_MAX else "`not` in a row"
+            what = "nested parentheses" if depth > QUERY_NESTING_MAX else "`not` in a row"
             raise QuerySyntaxError(text, line, column, f"more than {QUERY_NESTING_MAX} {what}")
 
 
@@ -104,7 +104,7 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
         if text[error.pos_in_stream or 0] == '"':
             problem = "this string has no closing quote on its line"
         elif text[error.pos_in_stream or 0] == "'":
-            problem = "strings stand in double quotes"
+            problem = "strings are written in double quotes"
         position = error.pos_in_stream or 0
         hint = advice(text, position, text[position : position + 1]) or _expected(error.allowed or set())
         return QuerySyntaxError(text, error.line, error.column, problem, hint)

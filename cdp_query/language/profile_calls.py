@@ -74,7 +74,7 @@ def _value_at(reader: Reader, call: Call, _: Options) -> tree.Node:
                 assert not isinstance(call.condition, Branch)
                 return tree.ValueAtTest(_name(reader, call, 2), at, call.condition)
             if kind(subject) == "NAME":
-                call.wrong("needs a condition behind it")
+                call.wrong("needs a condition after it")
             inner = _attribute_test(reader, call)
             return tree.ValueAtTest(inner.name, at, inner.condition)
     call.wrong("takes a date, an instant, or how long ago")

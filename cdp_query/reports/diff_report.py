@@ -43,9 +43,9 @@ def diff_instants(report: tree.Diff, context: tree.Context) -> tuple[int, int]:
     """The two instants; a date means its first. QueryInvalid if they are not in order, or are after T."""
     start_ms, end_ms = (moment_span(moment, context).first_ms for moment in (report.start, report.end))
     if end_ms < start_ms:
-        raise QueryInvalid(f"the second instant lies before the first: from {report.start.iso} to {report.end.iso}")
+        raise QueryInvalid(f"the second instant is before the first: from {report.start.iso} to {report.end.iso}")
     if end_ms > context.as_of_ms:
-        raise QueryInvalid(f"{report.end.iso} lies after the instant of the question; nothing is known of it yet")
+        raise QueryInvalid(f"{report.end.iso} is after the instant of the question; nothing is known about it yet")
     return start_ms, end_ms
 
 

@@ -27,7 +27,7 @@ def authorization(api_key: str | None) -> Metadata:
     if not key:
         return ()
     if not (key.isascii() and key.isprintable() and " " not in key) or len(key) > _KEY_CHARS_MAX:
-        raise CredentialsUnusable("this is no API key: those are one short word that begins with cdp_")
+        raise CredentialsUnusable("this is not an API key: a key is one short word that begins with cdp_")
     return (("authorization", f"Bearer {key}"),)
 
 

@@ -51,7 +51,7 @@ class RecordsIncomplete(Exception):
     """The stream of an export ended before its end."""
 
     def __init__(self) -> None:
-        super().__init__("the export broke off: what came is not all there is; export again")
+        super().__init__("the export broke off and is incomplete; export again")
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ class ExportIncomplete(Exception):
     """The stream of an export ended before its end."""
 
     def __init__(self) -> None:
-        super().__init__("the export broke off: what was written is not all there is; export again")
+        super().__init__("the export broke off and is incomplete; export again")
 
 
 def write_json(

@@ -52,10 +52,10 @@ class ClusterUnreachable(Exception):
 
 def _unreachable(address: str, details: str) -> str:
     if "handshake failed" in details:
-        return f"{address} speaks no TLS, or shows a certificate that is not believed here; see --tls-ca"
+        return f"{address} does not use TLS, or its certificate is not trusted here; see --tls-ca"
     if "Socket closed" in details:
         return (
-            f"{address} ended the connection; where clients have to show certificates, give --tls-ca, --tls-cert and "
+            f"{address} ended the connection; if clients must show certificates, give --tls-ca, --tls-cert and "
             "--tls-key"
         )
     if "Failed parsing HTTP/2" in details or "http1.x server" in details:
@@ -94,8 +94,8 @@ def told_count(answer: Answer) -> int:
     if "WITHHELD" in answer.flags and not answer.count:
         raise RequestFailed(
             grpc.StatusCode.PERMISSION_DENIED,
-            f"the number is withheld: fewer than {answer.withheld_below} users, or all but so few; a key with the role "
-            "profile-read sees it",
+            f"the number is withheld: fewer than {answer.withheld_below} users are in the segment, or "
+            "outside it; a key with the role profile-read sees it",
             "COUNT_WITHHELD",
             0.0,
         )

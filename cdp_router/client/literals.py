@@ -50,7 +50,7 @@ def literal(value: object) -> pb.Literal:
             return pb.Literal(moment=value.isoformat())
         case at():
             return pb.Literal(moment=value.iso)
-    raise TypeError(f"{value!r} is no bool, integer, finite number, string, date or datetime")
+    raise TypeError(f"{value!r} is not a bool, integer, finite number, string, date or datetime")
 
 
 def moment(instant: str | date) -> str:
@@ -62,5 +62,5 @@ def span(length: str) -> pb.TimeSpan:
     """Message of a duration such as 30d."""
     found = _SPAN.fullmatch(length)
     if found is None or found.group(2) not in _UNITS:
-        raise ValueError(f"{length!r} is no duration; write a number and one of {', '.join(_UNITS)}, such as 30d")
+        raise ValueError(f"{length!r} is not a duration; write a number and one of {', '.join(_UNITS)}, such as 30d")
     return pb.TimeSpan(amount=int(found.group(1)), unit=_UNITS[found.group(2)])

@@ -96,7 +96,7 @@ def _number(value: Any) -> Number:
     if isinstance(value, Number):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number to calculate or compare with")
+        raise TypeError(f"{value!r} is not a number to calculate or compare with")
     return _Plain(value)
 
 

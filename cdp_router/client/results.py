@@ -133,7 +133,7 @@ class MembersIncomplete(Exception):
     """A list of members ended before its end."""
 
     def __init__(self) -> None:
-        super().__init__("the list of members broke off: what came is not all there is; ask again")
+        super().__init__("the list of members broke off and is incomplete; ask again")
 
 
 class MemberBatches:

@@ -54,16 +54,16 @@ _NESTING: Final = frozenset({"all", "any", "negation"})
 
 def _outside_segment(node: Any) -> RequestInvalid:
     if isinstance(node, tree.PropertyTest):
-        return RequestInvalid("segment", f"the property test of {node.name!r} stands outside of an event filter")
-    return RequestInvalid("segment", "a test of the hour or weekday stands outside of an event filter")
+        return RequestInvalid("segment", f"the property test of {node.name!r} is outside an event filter")
+    return RequestInvalid("segment", "a test of the hour or weekday is outside an event filter")
 
 
 def _outside_filter(node: Any) -> RequestInvalid:
-    return RequestInvalid("events.where", f"{type(node).__name__} cannot stand in an event filter")
+    return RequestInvalid("events.where", f"{type(node).__name__} is not allowed in an event filter")
 
 
 def _outside_items(node: Any) -> RequestInvalid:
-    return RequestInvalid("items.where", f"{type(node).__name__} cannot stand in a filter of items")
+    return RequestInvalid("items.where", f"{type(node).__name__} is not allowed in a filter of items")
 
 
 _ONEOFS: Final = {

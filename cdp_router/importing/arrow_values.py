@@ -54,7 +54,7 @@ class ArrowReader:
                 return column, lambda _, array: [None if each is None else bool(each) for each in array.to_pylist()]
             case "arrow.json":
                 return column, self._plain
-        reason = f"type {name} is unknown here; write the column as another type, or leave it out with --skip"
+        reason = f"type {name} is not supported; write the column as another type, or leave it out with --skip"
         return column, lambda _, array: [Unkept("", reason) if valid else None for valid in _valid(array)]
 
     def _plain(self, path: str, column: pa.Array) -> Values:
@@ -94,7 +94,7 @@ class ArrowReader:
             return values
         if pa.types.is_floating(kind):
             return [None if value is None else float(value) for value in column.to_pylist()]
-        reason = f"type {kind} is unknown here; write the column as another type, or leave it out with --skip"
+        reason = f"type {kind} is not supported; write the column as another type, or leave it out with --skip"
         return [Unkept("", reason) if valid else None for valid in _valid(column)]
 
     def _binary(self, value: bytes) -> Any:
@@ -197,7 +197,7 @@ def _decoded(value: bytes) -> Any:
         return value.decode()
     except UnicodeDecodeError as error:
         shown = " ".join(f"0x{byte:02x}" for byte in value[error.start : error.end])
-        return Unkept("", f"it holds bytes that are no UTF-8 ({shown})", code="TEXT_INVALID")
+        return Unkept("", f"it holds bytes that are not UTF-8 ({shown})", code="TEXT_INVALID")
 
 
 def _decimal(value: Any, kind: pa.DataType) -> Any:

@@ -123,7 +123,7 @@ def read_header(path: Path, encoding: str, delimiter: str | None) -> CsvHeader:
         if assumed is not None:
             names = next(csv.reader(lines.texts, delimiter=assumed, strict=True))
     except (csv.Error, _TooLong) as error:
-        raise SourceInvalid(f"{path}: no CSV: line 1: {error or 'the line is too long'}") from error
+        raise SourceInvalid(f"{path}: not CSV: line 1: {error or 'the line is too long'}") from error
     if shown := marked("".join(names)):
         raise SourceInvalid(f"{path}: {undecodable(shown, encoding, 'line 1, the names of columns, holds ')}")
     if any("\0" in name for name in names):
@@ -232,7 +232,7 @@ class _Blocks:
             except (csv.Error, _TooLong) as error:
                 problem, behind = _problem(error, len(lines.pulled)), len(lines.pulled) - 1
                 if self._are_records is None and behind:
-                    problem, is_last = f"{problem}; the {behind} lines behind it were not read", True
+                    problem, is_last = f"{problem}; the {behind} lines after it were not read", True
                 faults.append(CsvFault(lines.resume(), problem))
                 reader = self._reader(lines)
                 continue
@@ -321,17 +321,17 @@ def _is_strict(content: U8, quotes: I64, delimiter: int) -> bool:
 
 def _problem(error: Exception, lines: int) -> str:
     if isinstance(error, _TooLong):
-        return f"no CSV: the line has more than {LINE_CHARACTERS_MAX} characters"
+        return f"not CSV: the line has more than {LINE_CHARACTERS_MAX} characters"
     if str(error) == _NEVER_CLOSED:
-        return "no CSV: a quote is opened and never closed"
+        return "not CSV: a quote is opened and never closed"
     if lines > 1:
-        return f"no CSV: a quote is opened that ends in a later line at no end of a field ({error})"
-    return f"no CSV: {error}"
+        return f"not CSV: a quote is closed in a later line, but not at the end of a field ({error})"
+    return f"not CSV: {error}"
 
 
 def _swallowed(first: int, last: int) -> str:
     return (
-        f"no CSV: a quoted field goes on from line {first} to line {last}, and each of these lines looks like a record:"
+        f"not CSV: a quoted field extends from line {first} to line {last}, and each line of it looks like a record:"
         f" a quote is missing in line {first}, or too many"
     )
 

@@ -35,12 +35,12 @@ def read_lines(path: Path, encoding: str, reading: Reading) -> Iterator[JsonLine
     lines = _utf8_lines(path) if encoding == UTF8 else text_lines(path, encoding, "\n")
     for number, (line, done) in enumerate(lines, 1):
         if line is None:
-            yield JsonLine(number, None, f"no JSON: the line has more than {LINE_CHARACTERS_MAX} characters", done)
+            yield JsonLine(number, None, f"not JSON: the line has more than {LINE_CHARACTERS_MAX} characters", done)
             continue
         if not line.strip():
             continue
         if isinstance(line, str) and (shown := marked(line)):
-            yield JsonLine(number, None, undecodable(shown, encoding, "no JSON: "), done, TEXT_INVALID)
+            yield JsonLine(number, None, undecodable(shown, encoding, "not JSON: "), done, TEXT_INVALID)
             continue
         try:
             record = decode(line)
@@ -61,8 +61,8 @@ def _malformed(number: int, line: bytes | str, error: Exception, done: int) -> J
             line.decode()
         except UnicodeDecodeError as wrong:
             shown = " ".join(f"0x{byte:02x}" for byte in line[wrong.start : wrong.end])
-            return JsonLine(number, None, undecodable(shown, UTF8, "no JSON: "), done, TEXT_INVALID)
-    return JsonLine(number, None, f"no JSON: {error}", done)
+            return JsonLine(number, None, undecodable(shown, UTF8, "not JSON: "), done, TEXT_INVALID)
+    return JsonLine(number, None, f"not JSON: {error}", done)
 
 
 def _utf8_lines(path: Path) -> Iterator[tuple[bytes | None, int]]:

@@ -70,7 +70,7 @@ def open_parquet(path: Path, reading: Reading) -> ParquetTable:
         schema, rows = file.schema_arrow, file.metadata.num_rows
         names = schema.names
     except _UNREADABLE as error:
-        raise SourceInvalid(f"{path}: no Parquet file: {error}") from error
+        raise SourceInvalid(f"{path}: not a Parquet file: {error}") from error
     if len(set(names)) != len(names):
         raise SourceInvalid(f"{path}: two columns have one name")
     index = tuple(field.name for number, field in enumerate(schema) if _is_index(number, field))

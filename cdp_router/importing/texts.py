@@ -70,7 +70,7 @@ def encoding_of(path: Path, given: str | None) -> Encoding:
             return Encoding(name, assumed=name != UTF8)
     if beginning.count(0) * _NUL_SHARE > len(beginning):
         raise SourceInvalid(
-            f"{path}: it holds NUL bytes and so is no text in UTF-8; for UTF-16 give --encoding utf-16-le or utf-16-be"
+            f"{path}: it holds NUL bytes, so it is not text in UTF-8; for UTF-16 give --encoding utf-16-le or utf-16-be"
         )
     return Encoding(UTF8)
 
@@ -91,7 +91,7 @@ def undecodable(shown: str, encoding: str, where: str = "") -> str:
     """The message about bytes that are invalid in an encoding."""
     name = "UTF-8" if encoding == UTF8 else encoding
     hint = "; give --encoding, such as windows-1252, if the file has another one" if encoding == UTF8 else ""
-    return f"{where}bytes that are no {name} ({shown}){hint}"
+    return f"{where}bytes that are not {name} ({shown}){hint}"
 
 
 class TextFile:
@@ -150,7 +150,7 @@ def opened(path: Path, encoding: str, newline: str) -> Iterator[TextFile]:
             yield TextFile(file, texts)
         except UnicodeError as error:
             raise SourceInvalid(
-                f"{path}: no {encoding}: {error}; where a file has no byte order mark give -le or -be, as in utf-16-le"
+                f"{path}: no {encoding}: {error}; if a file has no byte order mark, give -le or -be, as in utf-16-le"
             ) from error
 
 

@@ -28,7 +28,7 @@ def as_of_ms(given: date | str, tz: str) -> int:
                 raise NoInstant(f"as_of: {error}, or 2026-01-31") from None
         case datetime():
             if type(given).__name__ == "NaTType":
-                raise NoInstant("as_of: NaT is no time")
+                raise NoInstant("as_of: NaT is not a time")
             return to_ms(given if given.tzinfo else given.replace(tzinfo=zone))
         case date():
             return to_ms(datetime(given.year, given.month, given.day, tzinfo=zone))
@@ -44,4 +44,4 @@ def _zone(tz: str) -> tzinfo:
     try:
         return ZoneInfo(tz or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise NoInstant(f"tz: {tz!r} is no time zone; write one such as Europe/Berlin") from error
+        raise NoInstant(f"tz: {tz!r} is not a time zone; write one such as Europe/Berlin") from error

@@ -62,7 +62,7 @@ def readable(table: pa.Table) -> Readable:
         rejected.reject(_bad_rows(as_bytes), _not_unicode(name))
         columns.append(_without_bad_entries(column, as_bytes))
     if rejected.keep.all():
-        raise pa.ArrowInvalid("a text outside of all rows is not UTF-8")
+        raise pa.ArrowInvalid("a text outside all rows is not UTF-8")
     cleaned = pa.table(columns, names=table.column_names).filter(pa.array(rejected.keep))
     cleaned.validate(full=True)
     return Readable(cleaned, np.flatnonzero(rejected.keep), rejected)

@@ -134,7 +134,7 @@ def _read(stream: bytes) -> Readable:
         table = table.unify_dictionaries()
         read = readable(table)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RequestInvalid(FIELD, f"is no Arrow IPC stream: {error}") from error
+        raise RequestInvalid(FIELD, f"is not an Arrow IPC stream: {error}") from error
     limit = plain_bytes_max(len(stream))
     if (size := sum(_written_out(read.table, name) for name in read.table.column_names)) > limit:
         raise RequestTooLarge(

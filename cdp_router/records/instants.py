@@ -97,7 +97,7 @@ def sure_ms(count: Count) -> int:
     exact = _exact(count)
     day = _calendar_ms(exact, UTC) if len(str(exact)) == _DATE_DIGITS else None
     if day is None:
-        raise NoInstant(f"{_shown(count)} is no count of s, ms, us or ns since 1970 that falls into 1990 to 2099")
+        raise NoInstant(f"{_shown(count)} is not a count of s, ms, us or ns since 1970 that falls into 1990 to 2099")
     return day
 
 
@@ -162,7 +162,7 @@ def _calendar_ms(count: Fraction, zone: tzinfo) -> int | None:
         return None
     number = int(count)
     if number in _YEARS or (number // 100 in _YEARS and number % 100 in _MONTHS):
-        raise NoInstant(f"'{number}' is a year or a month and no instant: write 2026-01-31T10:00:00Z, or 2026-01-31")
+        raise NoInstant(f"'{number}' is a year or a month, not an instant: write 2026-01-31T10:00:00Z, or 2026-01-31")
     if number > 0 and len(str(number)) == _MINUTE_DIGITS and _is_minute(str(number)):
         raise NoInstant(f"'{number}' may be a date with hour and minute, or milliseconds: write 2026-01-31T10:00:00Z")
     form = _FORMS.get(len(str(number))) if number > 0 else None
@@ -189,4 +189,4 @@ def _shown(value: object) -> str:
 
 
 def _none(value: object) -> NoInstant:
-    return NoInstant(f"{_shown(value)} is no time: write 2026-01-31T10:00:00Z")
+    return NoInstant(f"{_shown(value)} is not a time: write 2026-01-31T10:00:00Z")

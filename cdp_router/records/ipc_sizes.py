@@ -80,7 +80,7 @@ def _sizes(stream: bytes) -> Iterator[Sizes]:
                 batch = header.table(_DICTIONARY_DATA) if is_dictionary else header
                 yield _sizes_of(batch, message.body, counts_rows=not is_dictionary)
     except (pa.ArrowException, OSError, ValueError, struct.error, IndexError) as error:
-        raise RequestInvalid(FIELD, f"is no Arrow IPC stream: {error}") from error
+        raise RequestInvalid(FIELD, f"is not an Arrow IPC stream: {error}") from error
 
 
 def _sizes_of(batch: _Table, body: pa.Buffer, *, counts_rows: bool) -> Sizes:
@@ -98,7 +98,7 @@ def _decompressed(buffers: Numbers, body: pa.Buffer) -> Numbers:
     sizes = buffers[:, 1]
     starts = buffers[:, 0][sizes >= _LENGTH_BYTES]
     if starts.size and int(starts.max()) > len(body) - _LENGTH_BYTES:
-        raise ValueError("a buffer lies outside of its message")
+        raise ValueError("a buffer is outside its message")
     data = np.frombuffer(body, np.uint8)
     told = np.ascontiguousarray(data[starts[:, None] + np.arange(_LENGTH_BYTES)]).view("<i8")[:, 0]
     plain: Numbers = np.zeros(sizes.shape[0], np.int64)

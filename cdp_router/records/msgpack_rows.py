@@ -73,7 +73,7 @@ def find_rows(packed: bytes) -> FoundRows:
     is_text: Bools = np.empty(promised, np.bool_)
     count = msgpack_rows.find_rows(scratch, at, len(packed), starts, is_text)
     if promised and not count:
-        raise RequestInvalid(FIELD, f"is no msgpack: the first record, at byte {at}, cannot be read")
+        raise RequestInvalid(FIELD, f"is not msgpack: the first record, at byte {at}, cannot be read")
     if count == promised and starts[count] != len(packed):
         raise RequestInvalid(FIELD, f"{len(packed) - starts[count]} bytes follow the array of records")
     return FoundRows(packed, starts[: count + 1], is_text[:count], int(promised))

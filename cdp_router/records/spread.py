@@ -24,9 +24,7 @@ def check_spread(batch: RecordBatch, request_bytes: int, partition_count: int) -
         return
     size = spread_bytes(batch, partition_count)
     if size > limit:
-        problem = (
-            f"its records are {size} bytes once they are dealt out to partitions; for its size the limit is {limit}"
-        )
+        problem = f"its records are {size} bytes once distributed to partitions; for its size the limit is {limit}"
         raise RequestTooLarge("batch.records", problem)
 
 

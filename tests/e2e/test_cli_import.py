@@ -50,7 +50,7 @@ def test_good_lines_are_taken_and_each_bad_one_is_listed_with_its_line_and_reaso
     assert "4 records taken, 0 known already, 8 rejected" in done.stdout
     for number in (2, 4, 6, 8):
         assert re.search(rf"lines\.ndjson line {number}\b", done.stdout) or number > 6
-    assert "no JSON" in done.stdout
+    assert "not JSON" in done.stdout
     assert "'yesterday'" in done.stdout
     assert re.search(r"IDENTIFIER_MISSING\s+1\s+lines\.ndjson line 5: ", done.stdout)
     assert re.search(r"TIME_IN_FUTURE\s+1\s+lines\.ndjson line 9: ", done.stdout)

@@ -29,7 +29,7 @@ from cdp_store.errors import DirectoryDamaged
 from cdp_store.outside.locks import folder_locked
 
 dead_letters = typer.Typer(
-    name="dead-letters", help="Records that the gateway could not take, kept with the reason.", no_args_is_help=True
+    name="dead-letters", help="Records that the gateway rejected, with the reasons.", no_args_is_help=True
 )
 Data = Annotated[Path, typer.Option(help="Data directory of the gateway.")]
 Source = Annotated[str, typer.Argument(help="The source, as `cdp dead-letters list` names it.", show_default=False)]

@@ -50,11 +50,13 @@ def members(
         str, typer.Option(help="Attributes to write with each member, separated by commas.", metavar="A,B,...")
     ] = "",
     file_format: Annotated[
-        FileFormat | None, typer.Option("--format", help="What to write. [default: by the file's name]")
+        FileFormat | None, typer.Option("--format", help="Format of the file. [default: by its name]")
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="Members and attributes as of then. [default: now]")] = None,
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on names in the segment never seen.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on names in the segment that were never seen.")
+    ] = False,
     raw: Annotated[
         bool,
         typer.Option(
@@ -97,7 +99,7 @@ def members(
 @export.command("all")
 def everything(
     to: Annotated[Path, typer.Option(help="Folder to make.", metavar="FOLDER", show_default=False)],
-    file_format: Annotated[FileFormat, typer.Option("--format", help="What to write.")] = FileFormat.PARQUET,
+    file_format: Annotated[FileFormat, typer.Option("--format", help="Format of the files.")] = FileFormat.PARQUET,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Write everything: profiles, values of attributes with their history, events, links between identifiers.
@@ -108,7 +110,7 @@ def everything(
     """
     check_new(to, is_folder=True)
     if (part := to.with_name(f"{to.name}.part")).exists():
-        fail(f"{part} is what another export to this place writes, or has left when it was killed: remove it then")
+        fail(f"{part} belongs to another export to this place; if that was killed, remove it")
     columns = TextColumn("{task.description}", markup=False), TextColumn("{task.completed:,} records")
     with connected(address) as client, Progress(*columns, TimeElapsedColumn(), console=OUT) as progress:
         task = progress.add_task(to.name, total=None)
@@ -121,9 +123,7 @@ def everything(
         soft_wrap=True,
     )
     if done.dropped_events:
-        OUT.print(
-            f"of {count_of(done.dropped_events, 'more event')} retention has left only counts, which are not in it"
-        )
+        OUT.print(f"not included: {count_of(done.dropped_events, 'event')} of which retention kept only counts")
 
 
 def _write(batches: MemberBatches, to: Path, file_format: FileFormat, *, raw: bool) -> int:

@@ -61,11 +61,11 @@ _Profiles = Annotated[
 _Times = Annotated[_Text, typer.Option(help="Properties and attributes that are times: NAME,NAME.")]
 _AsText = Annotated[_Text, typer.Option(help="Columns whose values are kept as text: NAME,NAME.")]
 _Skip = Annotated[_Text, typer.Option(help="Columns to leave out: NAME,NAME.")]
-_Binary = Annotated[_Text, typer.Option(help="What bytes in Parquet become: text, hex or base64.")]
+_Binary = Annotated[_Text, typer.Option(help="Form of bytes in Parquet: text, hex or base64.")]
 _Nulls = Annotated[
     _Text,
     typer.Option(
-        help="What a null in a map of attributes does: absent (nothing) or unset. [default: unset in JSON and maps;"
+        help="Meaning of null in a map of attributes: absent (no change) or unset. [default: unset in JSON and maps;"
         " absent in structs of Parquet, which have every field in every row]"
     ),
 ]
@@ -75,11 +75,11 @@ _Missing = Annotated[
 _Encoding = Annotated[
     _Text, typer.Option(help="Encoding of NDJSON and CSV, such as windows-1252 or utf-16. [default: utf-8]")
 ]
-_Delimiter = Annotated[_Text, typer.Option(help="What separates the columns of CSV. [default: by the header]")]
+_Delimiter = Annotated[_Text, typer.Option(help="Separator of CSV columns. [default: by the header]")]
 _AsNew = Annotated[
     _Text,
     typer.Option(
-        help="Label of files whose records are new even where equal ones were taken from other files.", metavar="LABEL"
+        help="Label of files whose records are new, even if equal ones were taken from other files.", metavar="LABEL"
     ),
 ]
 

@@ -293,7 +293,7 @@ def _named(values: Any) -> dict[str, Any]:
     removed.
     """
     if not isinstance(values, list) or not all(isinstance(each, dict) and "name" in each for each in values):
-        raise RowRejected(f"column {VALUES!r} of an export holds something else")
+        raise RowRejected(f"column {VALUES!r} of an export does not hold values by name")
     return {each["name"]: _only(each) for each in values}
 
 
@@ -316,7 +316,7 @@ def _decoded(column: str, text: str, decoder: msgspec.json.Decoder[Any] = _JSON)
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RowRejected(f"column {column!r} holds no JSON: {error}") from error
+        raise RowRejected(f"column {column!r} does not hold JSON: {error}") from error
 
 
 def _text(role: str, value: Any) -> str | None:
@@ -331,7 +331,7 @@ def _text(role: str, value: Any) -> str | None:
         case float() if value.is_integer() and abs(value) < _WHOLE_FLOAT_MAX:
             return str(int(value))
         case float() if value.is_integer():
-            raise RowRejected(f"{role} {value!r} is a float, which stands for several integers of this size")
+            raise RowRejected(f"{role} {value!r} is a float, which represents several integers of this size")
         case Unkept() if value.digits and value.text.lstrip("-").isdigit():
             return value.text
         case Unkept():

@@ -14,7 +14,7 @@ from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fai
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.printable import count_of
 
-schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
+schema = typer.Typer(name="schema", help="Rules for records, and the names seen in them.", no_args_is_help=True)
 
 
 @schema.command("set")

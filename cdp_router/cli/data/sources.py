@@ -152,7 +152,7 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
         assumed.append(f"its columns are separated by {header.delimiter!r}, as its first line has it")
     if header.names[0] in _INDEX:
         name = f"is {header.names[0]!r}" if header.names[0] else "has no name"
-        assumed.append(f"its first column {name}; it is taken for the index of a data frame, and left out")
+        assumed.append(f"its first column {name}; it looks like the index of a data frame, and is left out")
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
     trusted = EXPORTED in named  # quotes that an export wrote are no mistake, whatever they contain
@@ -222,7 +222,7 @@ def _parquet(path: Path, reading: Reading) -> Source:
             number += len(batch)
 
     columns = Columns(table.schema, lambda: table.batches(_ROWS_PER_COLUMN_READ), table)
-    assumed = tuple(f"column {name!r} is taken for the index of a data frame, and left out" for name in table.index)
+    assumed = tuple(f"column {name!r} looks like the index of a data frame, and is left out" for name in table.index)
     paths = paths_of_schema(table.file.schema_arrow, _maps(reading))
     return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed, paths=paths)
 
