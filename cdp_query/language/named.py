@@ -48,7 +48,7 @@ class Inliner:
         if self.used and _depth(written) > QUERY_NESTING_MAX:
             names = ", ".join(repr(name) for name, _ in self.used)
             raise QueryInvalid(
-                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} nested levels"
+                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} levels of nesting"
             )
         return written
 

@@ -69,7 +69,7 @@ class Oneof:
         """The value in a message; RequestInvalid if it is missing, or nested too deeply."""
         rule = self._rule
         if depth > rule.levels_max:
-            raise RequestInvalid(path, f"more than {rule.levels_max} nested levels")
+            raise RequestInvalid(path, f"more than {rule.levels_max} levels of nesting")
         name = message.WhichOneof(self._name)
         codec = self._by_field.get(name)
         if codec is None or (rule.unset and name in rule.unset and rule.unset[name](getattr(message, name))):

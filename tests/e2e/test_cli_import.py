@@ -95,7 +95,7 @@ def test_a_file_that_has_grown_and_a_copy_of_it_add_what_is_new(address: str, wr
 def test_what_a_file_is_taken_for_is_said_before_anything_is_sent(address: str, write: Write) -> None:
     content = ";user_id;name;time;note\n0;cli-said;Ann;1772355600;größe\n".encode("utf-16")
     done = cdp("import", write("said.csv", content), "--event-name", "cli.said", "--address", address)
-    for told in ("utf-16", "';'", "index", "'name' is taken for a property", "seconds since 1970"):
+    for told in ("utf-16", "';'", "index", "'name' is read as a property", "seconds since 1970"):
         assert told in done.stderr
     shown = cdp("profile", "cli-said", "--address", address).stdout
     assert re.search(r"2026-03-01 09:00:00\s+cli\.said\s+name=Ann, note=größe", shown)
