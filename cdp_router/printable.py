@@ -12,6 +12,11 @@ _CONTROLS: Final = re.compile(
 )
 
 
+def count_of(number: int, one: str, many: str = "") -> str:
+    """A number with its noun, in the singular for 1: "1 event", "2,000 events"."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """A text whose control characters are written as JSON escapes, so that JSON stays what it is; `lines` leaves the
     ends of lines."""

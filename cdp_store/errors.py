@@ -21,6 +21,7 @@ StoreError
 +-- KeysNotCarried       API keys of a directory that is to be replaced cannot be read
 +-- DirectoryInUse       another process owns this data directory
 +-- DirectoryMismatch    the directory was made with other settings
++-- DirectoryForeign     a place that is no data directory, and cannot become one
 +-- DirectoryDamaged     a file that describes the directory cannot be read
 +-- FileMissing          a file or directory that was there is missing
 +-- FileUnsupported      a file or document that a newer version wrote
@@ -149,6 +150,16 @@ class PlaceUnusable(StoreError):
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where} cannot be used: {problem}")
         self.where, self.problem = where, problem
+
+
+class DirectoryForeign(StoreError):
+    """A place is no data directory and cannot become one: a file, or a folder of something else."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"{path} cannot be a data directory: {problem}. Nothing was changed; give another path with --data"
+        )
+        self.path, self.problem = path, problem
 
 
 class FilesNotRemoved(StoreError):

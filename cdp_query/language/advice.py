@@ -1,4 +1,4 @@
-"""One sentence for mistakes that people bring along from other languages."""
+"""One sentence of advice for mistakes that users of other languages make."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGNS: Final = {
     "%": "there is no remainder; the parts of the population are in bucket between 0 and 99",
     ";": "a question ends without a sign",
     "→": 'steps are joined by ->, as in "View" -> "Buy"',
-    "{": "a list stands in brackets, [...]; the JSON form of a question is asked with --tree",
+    "{": "a list is written in brackets, [...]; the JSON form of a question is asked with --tree",
     **dict.fromkeys("“”„‟«»‘’`", 'write straight double quotes, "..."'),
 }
 _QUOTED_OR_COMMENT: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|--[^\n]*')
@@ -33,7 +33,7 @@ _COMPARED_WITH_NOTHING: Final = re.compile(r"(!=|<=|>=|=|<|>)\s*$")
 
 
 def advice(text: str, position: int, token: str) -> str:
-    """Advice on an unexpected token at a position of the text; empty if the mistake is not a known one."""
+    """Advice on an unexpected token at a position of the text; empty for an unknown mistake."""
     before, behind, last = text[:position], text[position:], _last_word(text[:position])
     return (
         _about_operators(before, token, last)
@@ -63,7 +63,7 @@ def advice_on_call(name: str) -> str:
     if operator in (*_TEXT_WORDS, "within", "older", "between"):
         spans = {"within": "within last 7d", "older": "older than 1y", "between": "between 1 and 5"}
         example = spans.get(operator, f'{operator} "gold"')
-        return f"it stands behind the name, as in plan {example}"
+        return f"it goes after the name, as in plan {example}"
     if name in _WORDS:
         return f"write {word} in small letters"
     if word in ("lower", "upper", "lcase", "ucase"):
@@ -77,7 +77,7 @@ def _about_operators(before: str, token: str, last: str) -> str:
     if before.endswith("<") and token == ">":
         return "write != for not equal"
     if before.endswith("-") and token == ">":
-        return 'the names of events stand in double quotes, as in "View" -> "Buy"'
+        return 'the names of events are written in double quotes, as in "View" -> "Buy"'
     if before.endswith("=") and token in ("<", ">"):
         return f"write {token}= to compare" + (", and -> between steps" if token == ">" else "")
     if token in (")", ",", "]", "and", "or") and (missing := _value_missing(before)):
@@ -85,7 +85,7 @@ def _about_operators(before: str, token: str, last: str) -> str:
     if token == ")" and before.count("(") <= before.count(")"):
         return "there is no ( that this ) would close"
     if token == "(" and last.casefold() == "in":
-        return 'a list stands in brackets, as in plan in ["gold", "free"]'
+        return 'a list is written in brackets, as in plan in ["gold", "free"]'
     return ""
 
 
@@ -94,7 +94,7 @@ def _about_numbers(before: str, behind: str, token: str, last: str) -> str:
     if unit is not None and last.isdigit():
         return f"write {last}{unit} for {last} {token}"
     if token[:1].isdigit() and _OPTION_WITHOUT_COLON.search(before):
-        return f"a colon stands behind {last}, as in {last}: {token}"
+        return f"a colon goes after {last}, as in {last}: {token}"
     if last.isdigit() and before.endswith(last):
         if _OTHER_DATE.match(behind):
             return "write a date as 2026-01-31"
@@ -105,11 +105,11 @@ def _about_numbers(before: str, behind: str, token: str, last: str) -> str:
         if re.match(r"[a-zA-Z]", token):
             ahead = before.removesuffix(last)
             if re.search(r"\w-$", ahead):
-                return 'a text stands in double quotes, as in "50-74K"'
+                return 'a text is written in double quotes, as in "50-74K"'
             return (
                 f"a duration has no sign: write {last}{token}"
                 if ahead.endswith("-")
-                else "a number stands without a unit" + _between_lengths(ahead)
+                else "a number is written without a unit" + _between_lengths(ahead)
             )
     end = re.match(r"-(\d+[a-z]+)\b", behind)
     if end and re.fullmatch(r"\d+[a-z]+", last):
@@ -120,28 +120,28 @@ def _about_numbers(before: str, behind: str, token: str, last: str) -> str:
 def _about_words(before: str, behind: str, token: str, last: str) -> str:
     word = token.casefold()
     if word == "is":
-        return f"ask missing({last}) or exists({last})" if last else "ask missing(name) or exists(name)"
+        return f"use missing({last}) or exists({last})" if last else "use missing(name) or exists(name)"
     if word in ("like", "ilike", "rlike", "regexp"):
-        return "ask contains, starts_with, ends_with, or matches with a regular expression"
+        return "use contains, starts_with, ends_with, or matches with a regular expression"
     if word in ("starts", "ends", "startswith", "endswith"):
         return f"write {word.removesuffix('with')}_with"
     if token in _WORDS or last in _WORDS:
         return f"write {(token if token in _WORDS else last).lower()} in small letters"
     if before.lstrip().casefold().startswith("select "):
-        return 'a question is a condition and no SQL, such as plan = "gold" and did("Charged", last: 30d)'
+        return 'a question is a condition, not SQL, such as plan = "gold" and did("Charged", last: 30d)'
     if last in _CALLED and re.match(r'[\w"]', token):
         return f"{last} takes parentheses, as in {last}(...)"
     if token == ":" or re.match(r"\w+\s*:", behind):
         option = last if token == ":" else token
-        return f'{option}: stands inside of parentheses, behind a comma, as in did("Charged", last: 30d)'
+        return f'{option}: goes inside the parentheses, after a comma, as in did("Charged", last: 30d)'
     if word == "then":
         return _SIGNS["→"]
     if last in _TEXT_WORDS and re.match(r"[^\W\d]", token):
-        return f'a text stands in double quotes, as in "{token}"'
+        return f'a text is written in double quotes, as in "{token}"'
     if token[:1] == '"' and re.search(r"(^|\(|\b(?:and|or|not))\s*$", before) and not re.search(r"\w\($", before):
         return 'a condition begins with a name, as in plan = "gold" or did("Charged")'
     if before.endswith('"') and token[:1].isalpha() and behind.split("\n", maxsplit=1)[0].count('"') % 2:
-        return r"write \" for a quote inside of a text"
+        return r"write \" for a quote inside a text"
     return ""
 
 
@@ -152,7 +152,7 @@ def _between_lengths(before: str) -> str:
 
 def _value_missing(before: str) -> str:
     found = _COMPARED_WITH_NOTHING.search(_QUOTED_OR_COMMENT.sub('""', before))
-    return f"a value is missing behind {found.group(1)}" if found else ""
+    return f"a value is missing after {found.group(1)}" if found else ""
 
 
 def _last_word(before: str) -> str:

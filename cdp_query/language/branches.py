@@ -1,4 +1,4 @@
-"""Parts of lark's tree, with places in the text: what they hold, the conditions among them, and mistakes at them."""
+"""Parts of lark's tree, with places in the text: their content, the conditions among them, and mistakes at them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Branch(Tree[Any]):
 
 
 Part = Branch | Token
-Behind = tree.Infix | Branch | None  # what stands behind a subject, as `condition` gives it
+Behind = tree.Infix | Branch | None  # the part after a subject, as `condition` returns it
 
 _TRUTHS: Final = frozenset(("any_of", "all_of", "not_of", "predicate"))
 _TESTS: Final = _TRUTHS | {"sum", "product", "call", "NAME"}
@@ -27,7 +27,7 @@ _WORKED_OUT: Final = ("NAME", "DURATION")
 
 
 def fail(at: Part, problem: str, hint: str = "") -> NoReturn:
-    """Refuse the text because of a part; `parse` adds the text to the error."""
+    """Refuses the text because of a part; `parse` adds the text to the error."""
     line, column = _place(at)
     raise QuerySyntaxError("", line, column, problem, hint)
 
@@ -43,12 +43,12 @@ def is_truth(part: Part) -> bool:
 
 
 def is_test(part: Part) -> bool:
-    """True if a part may be a filter or a segment: no value alone, and nothing that only arguments can be."""
+    """True if a part may be a filter or a segment: neither a single value, nor a part that only arguments can have."""
     return kind(part) in _TESTS
 
 
 def apart(arguments: Sequence[Part]) -> tuple[list[Part], list[Branch]]:
-    """Arguments that are no options, and the options."""
+    """Arguments other than options, and the options."""
     options = [item for item in arguments if isinstance(item, Branch) and item.data == "option"]
     return [item for item in arguments if kind(item) != "option"], options
 
@@ -59,7 +59,7 @@ def values(part: Part) -> tuple[Any, ...]:
 
 
 def texts(part: Part) -> tuple[str, ...]:
-    """A text in quotes or a list of them; nothing where another value is among them."""
+    """A text in quotes or a list of them; empty if it contains any other value."""
     items = part.children if isinstance(part, Branch) and part.data == "list" else [part]
     return values(part) if all(kind(item) == "STRING" for item in items) else ()
 
@@ -71,7 +71,7 @@ def halves(calculation: Branch) -> tuple[Part, Token, Part]:
 
 
 def condition(part: Branch) -> tree.Infix | Branch:
-    """The condition of the tree; a range, and a comparison with what is worked out first, stay as they are."""
+    """The condition of the tree; ranges and comparisons of calculated values stay unchanged."""
     match part:
         case Branch("compare", [Token(value=op), Token(right, value), ci]) if right not in _WORKED_OUT:
             return tree.Compare(op, value, ci is not None)
@@ -89,10 +89,10 @@ def condition(part: Branch) -> tree.Infix | Branch:
 
 
 def _place(part: Part) -> tuple[int, int]:
-    """Line and column of the token that stands for a part: mostly its first one."""
+    """Line and column of the token that stands for a part: usually its first one."""
     if isinstance(part, Token):
         return part.line or 1, part.column or 1
     if is_truth(part):
-        # It stands in parentheses, and lark notes the place of the first one as its container's.
+        # It is in parentheses, and lark notes the place of the first one in its container.
         return part.meta.container_line, part.meta.container_column
     return _place(part.children[{"sum": -2, "product": -2, "span": 1}.get(part.data, 0)])

@@ -1,4 +1,4 @@
-"""lark's tree to ours: which functions, options and conditions exist and what they mean."""
+"""lark's tree to ours: the existing functions, options and conditions, and their meaning."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FILTER_FUNCTIONS: Final = ("exists", "missing", "size", "prop", *TIME_CALLS, *V
 class Builder(Reader):
     """Builds segments."""
 
-    _reports: tuple[str, ...] = ()  # that may stand in the place of a segment
+    _reports: tuple[str, ...] = ()  # a name that may take the place of a segment
 
     def question(self, parsed: Part) -> tree.Question:
         """A segment."""
@@ -77,7 +77,11 @@ class Builder(Reader):
             fail(behind, "only hour() lies in a range", "write between a and b")
         if in_filter:
             at = behind.children[1] if isinstance(behind, Branch) else operand
-            fail(at, "inside an event filter a property is compared with a literal", "a string stands in double quotes")
+            fail(
+                at,
+                "inside an event filter a property is compared with a literal",
+                "a string is written in double quotes",
+            )
         return comparison(self, operand, behind)
 
     def _word(self, word: Token, behind: tree.Infix | None, *, in_filter: bool) -> tree.Node:
@@ -93,11 +97,11 @@ class Builder(Reader):
         return _bucket(word, behind) if name == "bucket" else tree.AttributeTest(name, behind)
 
     def call(self, call: Call) -> tree.Node:
-        """A call that is true or false, or one whose value a literal is compared with."""
+        """A call that is true or false, or one whose value is compared with a literal."""
         if call.name in ("attr", "prop"):
             name = self.subject(call)
             if call.condition is None:
-                call.fail("stands alone", "write a condition behind it")
+                call.fail("stands alone", "write a condition after it")
             assert not isinstance(call.condition, Branch)
             return call.test(name, call.condition)
         if call.name in ("exists", "missing", "size"):
@@ -113,7 +117,7 @@ class Builder(Reader):
             hint = advice_on_call(call.name) or nearest_hint(call.name, (*known, *alone))
             reports = f"; reports: {', '.join(alone)}" if alone else ""
             hint = hint or f"known functions{where or ' here'}: {', '.join(known)}{reports}"
-            call.fail(f"is no function that can stand here{where}", hint)
+            call.fail(f"is not a function that can be used here{where}", hint)
         if call.name in ("did", "sequence", "funnel", "everyone", "in_segment") or call.name in _OCCURRENCES:
             return self._truth(call)
         return self._measure(call)

@@ -1,4 +1,4 @@
-"""lark's tree to ours where the whole text is a report."""
+"""lark's tree to ours if the whole text is a report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class QuestionBuilder(Builder):
     _reports = tuple(sorted(REPORTS))
 
     def question(self, parsed: Part) -> tree.Question:
-        """A segment, or a report where the whole text is one."""
+        """A segment, or a report if the whole text is one."""
         match parsed:
             case Branch("call", [name, *arguments]) if name == "funnel":
                 return self._funnel(Call(name, arguments))
@@ -54,7 +54,7 @@ class QuestionBuilder(Builder):
         return report
 
     def _option(self, call: Call, options: Options, option: Option) -> Any:
-        """The value of an option by its type; None where it is not given."""
+        """The value of an option by its type; None if it is not given."""
         name = option.name
         if option.kind is tree.Events:
             found = options.event(name)
@@ -123,7 +123,7 @@ class QuestionBuilder(Builder):
         return unit
 
     def call(self, call: Call) -> tree.Node:
-        """A call inside a segment, where no report can stand."""
+        """A call inside a segment, where a report is not allowed."""
         if call.name in REPORTS and not call.in_filter:
             fail(call.name, f"a {call.name} is a report and stands alone", f"as in {REPORTS[call.name].EXAMPLE}")
         return super().call(call)

@@ -19,13 +19,13 @@ EVERYBODY: Final = ("all", "any", "anyone", "everybody", "users")  # not words o
 _SEVERAL_NAMES: Final = "several names go into [...]"
 _HINTS_ON_EVENTS: Final = {
     **dict.fromkeys(("sequence", "funnel"), 'steps are joined by ->, as in "A" -> "B"'),
-    "retention": 'what users come back for stands behind return:, as in return: "Charged"',
+    "retention": 'the event that users come back for goes after return:, as in return: "Charged"',
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """name(arguments) with the condition behind it; `in_filter` where it stands in a filter of an event or item."""
+    """name(arguments) with the condition after it; `in_filter` if it is in a filter of an event or item."""
 
     name: Token
     arguments: Sequence[Part]
@@ -38,16 +38,16 @@ class Call:
         return tree.PropertyTest(name, condition) if self.in_filter else tree.AttributeTest(name, condition)
 
     def fail(self, problem: str, hint: str = "") -> NoReturn:
-        """Refuse the call, whose name begins the sentence."""
+        """Refuses the call; its name begins the sentence."""
         fail(self.name, f"{self.name}(...) {problem}", hint)
 
     def wrong(self, problem: str) -> NoReturn:
-        """Refuse the call and show the example."""
+        """Refuses the call and shows the example."""
         self.fail(problem, f"as in {self.example}")
 
 
 class Reader(ABC):
-    """Reads what calls have in common; filters contain segments in turn, which `node` reads."""
+    """Reads the parts that calls have in common; filters contain segments in turn, which `node` reads."""
 
     @abstractmethod
     def node(self, part: Part, *, in_filter: bool) -> tree.Node:
@@ -61,7 +61,7 @@ class Reader(ABC):
             match call.arguments:
                 case [Token("NAME", name), *_]:
                     call_of = f'{call.name}("Charged".{name})' if call.name in AGGREGATES else f'{call.name}("{name}")'
-                    hint = f"the names of events stand in double quotes, as in {call_of}"
+                    hint = f"the names of events are written in double quotes, as in {call_of}"
                     if name.casefold() in EVERYBODY:
                         hint = f"{hint}; inactive(30d) looks at events of all names"
             call.fail("needs one event first", hint)
@@ -76,7 +76,7 @@ class Reader(ABC):
         return events, options
 
     def steps(self, call: Call) -> tuple[tuple[tree.Events, ...], tuple[tree.Exclusion, ...], Options]:
-        """Steps, what must not stand between them, and the options."""
+        """Steps, the events that must not occur between them, and the options."""
         chain, filters, options = self.split(call)
         steps, without = list[Branch](), list[tuple[int, Branch]]()
         for link in chain.children if chain is not None and chain.data == "chain" else ():
@@ -95,17 +95,17 @@ class Reader(ABC):
         return tuple(self.event(event) for event in steps), exclusions, options
 
     def event(self, event: Branch, filters: Iterable[Part] = ()) -> tree.Events:
-        """An event with its own filters and further ones."""
+        """An event with its own filters and additional ones."""
         names, _, where = event.children
         return tree.Events(values(names), self.filter([*(where.children if where is not None else ()), *filters]))
 
     def filter(self, parts: Iterable[Part]) -> tree.Node | None:
-        """Filters of an event as one, None without any."""
+        """Filters of an event as one, None if there are none."""
         tests = tuple(self.node(part, in_filter=True) for part in parts)
         return None if not tests else tests[0] if len(tests) == 1 else tree.All(tests)
 
     def split(self, call: Call) -> tuple[Branch | None, list[Part], Options]:
-        """Arguments of a call by what they are: event or chain of events, filters, options."""
+        """Arguments of a call by kind: event or chain of events, filters, options."""
         events: Branch | None = None
         filters, options = list[Part](), list[Branch]()
         for position, argument in enumerate(call.arguments):
@@ -117,7 +117,7 @@ class Reader(ABC):
                 case Branch("option"):
                     options.append(argument)
                 case Branch("tested"):
-                    hint = 'a filter is written behind the event, as in did("Buy", amount > 3)'
+                    hint = 'a filter is written after the event, as in did("Buy", amount > 3)'
                     if call.name in ("sequence", "funnel"):
                         hint = 'steps are joined by ->, as in "A" -> "B"(amount > 3)'
                     fail(argument, f"{call.name}(...) takes an event without a condition on it", hint)
@@ -128,7 +128,7 @@ class Reader(ABC):
         return events, filters, Options(call.name, options)
 
     def subject(self, call: Call) -> str:
-        """The name that attr(...), or inside filters prop(...), is about."""
+        """The name in attr(...), or inside filters in prop(...)."""
         wanted = "prop" if call.in_filter else "attr"
         if call.name != wanted:
             call.fail("cannot stand here", f"use {wanted}(...)")
@@ -138,7 +138,7 @@ class Reader(ABC):
         call.fail("takes one name in quotes", f'as in {call.name}("Customer type")')
 
     def single_subject(self, call: Call) -> str:
-        """The name that is all a call takes."""
+        """The name that is the only argument of a call."""
         match call.arguments:
             case [Token("NAME", name)]:
                 return str(name)

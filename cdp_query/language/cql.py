@@ -1,10 +1,9 @@
 """CleverTap's query language (CQL, a JSON form) to our tree, with its meanings kept.
 
 A base event (`event_name`, `from`, `to`, `event_properties`), `common_profile_properties.profile_fields`, and
-`did_all`, `did_any`, `did_none`, which may also stand in `advanced_query`, all hold together. Days are written as
-20260131 and both ends are included; `count` compares the number of events and never includes users without any.
-Where there is no base event, users with any event in the last 365 days are meant.
-What is not known is an error with its path, never left out.
+`did_all`, `did_any`, `did_none`, which may also be in `advanced_query`, must all hold. Days are written as 20260131 and
+both ends are included. `count` compares the number of events and never includes users without any. Without a base
+event, it means users with any event in the last 365 days. Anything unknown is an error with its path, never left out.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ _ORDERINGS: Final = {
 }
 _COUNTS: Final = {**_ORDERINGS, "equals": tree.Op.EQ, "not_equals": tree.Op.NE}
 _OPERATORS: Final = ("equals", "not_equals", "contains", "does_not_contain", "exists", "does_not_exist", *_ORDERINGS)
-_DEFAULT_BASE: Final = tree.Duration(365, "d")  # where no base event is given: any event in this time
+_DEFAULT_BASE: Final = tree.Duration(365, "d")  # without a base event: any event in this time
 _FLAGS: Final = {"True": True, "False": False}
 
 Test = Callable[[str, tree.Condition], tree.Node]
 
 
 def read_cql(text: str) -> tree.Node:
-    """The segment that a query in CQL describes; QueryInvalid names the path of what cannot be taken."""
+    """The segment that a query in CQL describes; QueryInvalid names the path of an unsupported part."""
     try:
         query = json.loads(text)
         json.dumps(query, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise QueryInvalid(f"CQL: this is no JSON: {error}") from error
+        raise QueryInvalid(f"CQL: this is not JSON: {error}") from error
     return import_cql(query)
 
 
@@ -57,7 +56,7 @@ def import_cql(query: object) -> tree.Node:
     if "event_name" in top:
         parts.append(_event({key: top[key] for key in _EVENT_KEYS if key in top}, ""))
     elif stray := [key for key in _EVENT_KEYS if key in top]:
-        _fail(stray[0], "needs an event_name beside it")
+        _fail(stray[0], "needs an event_name as well")
     if "common_profile_properties" in top:
         parts.extend(_profile(top["common_profile_properties"]))
     groups = {key: top[key] for key in _GROUP_KEYS if key in top}
@@ -152,12 +151,12 @@ def _comparison(name: str, operator: str, values: Sequence[Anything], path: str,
     """Any of the values for positive operators, none of them for negative ones."""
     for value in values:
         if not isinstance(value, str | int | float):
-            _fail(path, f"{value!r} is no string or number")
+            _fail(path, f"{value!r} is not a string or number")
         if (isinstance(value, float) and not isfinite(value)) or (isinstance(value, int) and not _fits(value)):
             _fail(path, f"{value} is larger than any number that can be stored")
     match operator:
         case "equals" | "not_equals":
-            # What arrives as the text True may be stored as a boolean.
+            # A value that arrives as the text True may be stored as a boolean.
             literals = [literal for value in values for literal in _literals(value)]
             return test(name, tree.OneOf(tuple(literals), operator == "not_equals"))
         case "contains" | "does_not_contain":
@@ -184,7 +183,7 @@ def _text(value: Anything, path: str) -> str:
 
 def _number(value: Anything, path: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _fail(path, f"is compared as a number, and {value!r} is none")
+        _fail(path, f"is compared as a number, and {value!r} is not one")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Calls about events that are neither counts nor aggregates, read and printed: when, in which order, which values."""
+"""Calls about events other than counts and aggregates, read and printed: when, in which order, which values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _inactive(_: Reader, call: Call) -> tree.Node:
 
 def _edge_value(reader: Reader, call: Call) -> tree.Node:
     if call.condition is None or isinstance(call.condition, Branch):
-        call.wrong("needs a condition behind it")
+        call.wrong("needs a condition after it")
     events, prop, options = reader.events(call)
     window = options.window_alone()
     if prop is None:
@@ -87,7 +87,7 @@ def _regularly(reader: Reader, call: Call) -> tree.Node:
             call.wrong("takes an event, how often, and in how many of the last periods")
     if unit not in tree.CALENDAR_UNITS:
         hint = nearest_hint(unit, tree.CALENDAR_UNITS) or f"one of: {', '.join(tree.CALENDAR_UNITS)}"
-        fail(rate, f"{unit.value!r} is no unit of the calendar", hint)
+        fail(rate, f"{unit.value!r} is not a unit of the calendar", hint)
     others = [item for item in call.arguments if kind(item) not in ("rate", "quota")]
     events, options = reader.events_alone(replace(call, arguments=others))
     options.finish()
@@ -106,7 +106,7 @@ def _phases(reader: Reader, call: Call) -> tree.Node:
 
 
 def _windows(options: Sequence[Branch]) -> list[list[Branch]]:
-    """Options in groups of one window each: from with to, within with of_first, the others alone."""
+    """Options in groups of one window each: from with to, within with of_first, others on their own."""
     grouped = list[list[Branch]]()
     for option in options:
         pair = {str(each.children[0]) for each in (grouped[-1][0], option)} if grouped and len(grouped[-1]) == 1 else {}
@@ -154,7 +154,7 @@ def _weekday(call: Call, value: tree.Literal) -> int:
     if isinstance(value, str) and value.lower() in tree.WEEKDAYS:
         return tree.WEEKDAYS.index(value.lower()) + 1
     hint = nearest_hint(str(value), tree.WEEKDAYS) or f"one of: {', '.join(tree.WEEKDAYS)}"
-    fail(call.name, f"{value!r} is no day of the week", hint)
+    fail(call.name, f"{value!r} is not a day of the week", hint)
 
 
 TIME_CALLS: Final = ("hour", "weekday")

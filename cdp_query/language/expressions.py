@@ -1,4 +1,4 @@
-"""Numeric expressions: what can be calculated with, and the comparison of two of them."""
+"""Numeric expressions: their parts, and the comparison of two of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURES: Final = {measured.value: measured for measured in tree.Measured}
 
 
 def comparison(reader: Reader, left: Part, behind: Behind) -> tree.ExpressionTest:
-    """left op right; fails where there is no such comparison of numbers."""
+    """The comparison left op right; an error if numbers have no such comparison."""
     _check_size(left, *(behind.children[1:2] if isinstance(behind, Branch) else ()))
     match behind:
         case tree.Compare(ci=True) | Branch("compare", [_, _, Token()]):
@@ -41,13 +41,13 @@ def comparison_hint(name: str, behind: Behind) -> str:
 
 
 def expression(reader: Reader, operand: Part) -> tree.Expression:
-    """A number that stands alone."""
+    """A number on its own."""
     _check_size(operand)
     return _expression(reader, operand)
 
 
 def _check_size(*operands: Part) -> None:
-    """Refuse a formula whose tree would be too deep to walk."""
+    """Refuses a formula whose tree would be too deep to walk."""
     terms, stack = 0, [*operands]
     while stack:
         operand = stack.pop()
@@ -70,17 +70,17 @@ def _expression(reader: Reader, operand: Part) -> tree.Expression:
             return _measure(reader, Call(name, arguments))
         case Branch("call", [name, *_]):
             hint = nearest_hint(name, MEASURES) or f"what gives a number: {', '.join(MEASURES)}"
-            fail(operand, f"{name}(...) gives no number to calculate with", hint)
+            fail(operand, f"{name}(...) is not a number to calculate with", hint)
         case Token("NAME", name):
-            hint = "a string stands in double quotes; an attribute is compared with a literal"
+            hint = "a string is written in double quotes; an attribute is compared with a literal"
             if name.casefold() in ("true", "false"):
                 hint = f"write {name.casefold()} in small letters"
             if name.casefold() in ("null", "none", "nil"):
                 hint = "missing(plan) asks where an attribute is not set, exists(plan) where it is"
-            fail(operand, f"{name!r} is no value to compare or calculate with", hint)
+            fail(operand, f"{name!r} is not a value to compare or calculate with", hint)
         case Token("DURATION", duration):
-            fail(operand, f"{duration} is no number", 'what is compared with a duration is recency("Buy")')
-    fail(operand, "a condition gives no number to calculate with")
+            fail(operand, f"{duration} is not a number", 'what is compared with a duration is recency("Buy")')
+    fail(operand, "a condition is not a number to calculate with")
 
 
 def _measure(reader: Reader, call: Call) -> tree.Measure:

@@ -1,4 +1,4 @@
-"""Comparisons that can never hold, because no value of the name has a type that is asked for, in words."""
+"""Comparisons that can never hold, because no value of the name has the type in question, in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cdp_store.limits import TIME_MAX_MS
 from cdp_store.memory.view import PartitionView, changed_to
 from cdp_store.values import Kind
 
-# What is held under (whether it is an attribute, its name).
+# Keys of held kinds: (whether it is an attribute, its name).
 HeldKinds = Mapping[tuple[bool, str], frozenset[Kind]]
 
 _MANY: Final = {
@@ -45,7 +45,7 @@ _NUMBERS: Final = frozenset((Kind.INT, Kind.FLOAT))
 
 
 def kinds_held(view: PartitionView, names: Names) -> dict[tuple[bool, str], frozenset[Kind]]:
-    """Kinds of the values that a view holds under some names; properties on the events that are named, else on all."""
+    """Kinds of the values that a view holds under some names; properties on the named events, otherwise on all."""
     schema, found = view.schema, dict[tuple[bool, str], frozenset[Kind]]()
     for name in names.attributes & schema.attributes.keys():
         number = schema.attributes[name]
@@ -67,7 +67,7 @@ def kinds_held(view: PartitionView, names: Names) -> dict[tuple[bool, str], froz
 
 
 def _with_written(view: PartitionView, number: int, kinds: Set[Kind], *, attribute: bool) -> frozenset[Kind]:
-    """The kinds, and times where any text is one."""
+    """The kinds, and times if any text is one."""
     if Kind.STRING in kinds and Kind.TIME not in kinds:
         texts = as_arrow(*view.string_arena(number, attribute=attribute))
         if Matcher(text=is_written_time).decide_strings(texts).any():
@@ -77,9 +77,9 @@ def _with_written(view: PartitionView, number: int, kinds: Set[Kind], *, attribu
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A condition on a name, or None where a number is calculated from its values.
+    """A condition on a name, or None if a number is calculated from its values.
 
-    What is asked of earlier values is false for those of another type, `!=` included.
+    A condition on earlier values is false for those of another type, even `!=`.
     """
 
     is_attribute: bool
@@ -89,7 +89,7 @@ class _Asked:
 
 
 def never_matching(question: tree.Question, held: HeldKinds, context: tree.Context) -> list[str]:
-    """A sentence for every comparison whose name holds values, but none of a type that is asked for."""
+    """A sentence for every comparison whose name holds values, but none of the type in question."""
     return list(dict.fromkeys(_sentence(asked, kinds) for asked, kinds in _mistyped(question, held, context)))
 
 
@@ -181,7 +181,7 @@ def _type_asked(condition: tree.Condition) -> str:
 
 
 def _retyped(condition: tree.Condition, kinds: frozenset[Kind]) -> tree.Condition | None:
-    """The same comparison with a value of a type that is held; None where there is no such value."""
+    """The same comparison with a value of a type that is held; None if there is no such value."""
     match condition:
         case tree.Compare(tree.Op.EQ | tree.Op.NE, literal):
             other = _as_held(literal, kinds)
@@ -207,7 +207,7 @@ def _as_held(literal: tree.Literal, kinds: frozenset[Kind]) -> tree.Literal | No
 
 
 def _read(text: str, kinds: frozenset[Kind]) -> tree.Literal | None:
-    """A text as what it says."""
+    """A text converted to the value it represents."""
     if Kind.BOOL in kinds and text.casefold() in ("true", "false"):
         return text.casefold() == "true"
     if kinds & _NUMBERS:

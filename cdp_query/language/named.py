@@ -1,4 +1,4 @@
-"""Named segments: writing them out where a question names them."""
+"""Named segments: replaced by their definitions where a question names them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Lookup = Callable[[str, int | None], Definition]
 
 
 def nothing_named(name: str, _: int | None) -> Definition:
-    """The look-up where there are no named segments."""
+    """A look-up that finds no named segments."""
     raise QueryInvalid(f"no segment is named {name!r}")
 
 
 @dataclass(slots=True)
 class Inliner:
-    """Writes named segments out; `used` are the definitions met, in order of first use.
+    """Replaces named segments by their definitions; `used` are these, in order of first use.
 
-    `lookup` gives a definition, the newest where no version is asked for, and raises QueryInvalid where there is none.
+    `lookup` returns a definition, the newest if no version is requested, and raises QueryInvalid if there is none.
     """
 
     lookup: Lookup
@@ -43,12 +43,12 @@ class Inliner:
     _nodes: int = 0
 
     def question(self, question: tree.Question) -> tree.Question:
-        """The question without names of segments; QueryInvalid for cycles and for what grows beyond the limits."""
+        """The question without names of segments; QueryInvalid for cycles and for growth beyond the limits."""
         written = self._part(question, ())
         if self.used and _depth(written) > QUERY_NESTING_MAX:
             names = ", ".join(repr(name) for name, _ in self.used)
             raise QueryInvalid(
-                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} levels inside each other"
+                f"with {names} written out, the question has more than {QUERY_NESTING_MAX} levels of nesting"
             )
         return written
 
@@ -73,10 +73,10 @@ class Inliner:
         key = (found.name, found.version)
         if key in path:
             names = " -> ".join(repr(name) for name, _ in (*path[path.index(key) :], key))
-            raise QueryInvalid(f"segments name each other in a circle: {names}")
+            raise QueryInvalid(f"segments refer to each other in a circle: {names}")
         if len(path) >= NAMED_SEGMENT_DEPTH_MAX:
             most = NAMED_SEGMENT_DEPTH_MAX
-            raise QueryInvalid(f"more than {most} segments named inside each other, the last of them {found.name!r}")
+            raise QueryInvalid(f"more than {most} nested segments, the last of them {found.name!r}")
         self.used[key] = found
         return self._part(found.segment, (*path, key))
 
@@ -87,6 +87,6 @@ def references(part: object) -> set[str]:
 
 
 def _depth(part: object) -> int:
-    """Levels of and, or and not inside each other."""
+    """Levels of nested and, or and not."""
     own = isinstance(part, tree.All | tree.Any | tree.Not)
     return own + max((_depth(child) for _, child in children(part)), default=0)

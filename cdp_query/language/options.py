@@ -36,12 +36,12 @@ _OF_UNIT: Final[dict[str, Callable[[str], tree.Window]]] = {"this": tree.This, "
 
 
 class Options:
-    """Takes options out one by one; `finish` complains about what is left."""
+    """Removes options one by one; `finish` reports those that are left."""
 
     def __init__(self, call: str, options: Sequence[Branch]) -> None:
         self._call = call
         self._places = dict[str, Token]()
-        self._given = dict[str, list[Any]]()  # the values of those that are not taken yet
+        self._given = dict[str, list[Any]]()  # the values of those that are left
         self._allowed = list[str]()
         for option in options:
             name, *given = option.children
@@ -50,7 +50,7 @@ class Options:
             self._places[name.value], self._given[name.value] = name, given
 
     def window(self, *, during: bool = False, length: str = "within") -> tree.Window:
-        """The window option, or Always; where from and to mean something else, dates are given as `during: a..b`.
+        """The window option, or Always; if from and to have another meaning, dates are given as `during: a..b`.
 
         `length` is the option for how long after the `of_first` a window reaches.
         """
@@ -121,11 +121,11 @@ class Options:
                 hint = nearest_hint(word, known) or f"one of: {', '.join(known)}"
                 if word == "unordered" and "any" in known:
                     hint = "did you mean 'any'?"
-                fail(token, f"{word!r} is no value of {name!r}", hint)
+                fail(token, f"{word!r} is not a value of {name!r}", hint)
         self._wrong(name, f"one of: {', '.join(known)}")
 
     def plain_name(self, name: str) -> str | None:
-        """An option that is a name, in quotes where it is no plain word, or None when it is not given."""
+        """An option that is a name, in quotes unless it is a plain word, or None when it is not given."""
         match self._asked(name):
             case []:
                 return None
@@ -148,7 +148,7 @@ class Options:
         self._wrong(name, f'an event, as in {name}: "Charged"(amount > 10)')
 
     def names(self, name: str) -> tuple[str, ...]:
-        """An option that is a name or a list of names in quotes; nothing when it is not given."""
+        """An option that is a name or a list of names in quotes; empty when it is not given."""
         match self._asked(name):
             case []:
                 return ()
@@ -157,8 +157,8 @@ class Options:
         self._wrong(name, "names in quotes", f'as in {name}: ["View", "Buy"]')
 
     def finish(self) -> None:
-        """Complain about options nobody asked for."""
-        # What is unknown first: an option of two parts is left over where its other part is mistyped.
+        """Refuses options that the call does not take."""
+        # Unknown ones first: an option of two parts is left over if its other part is mistyped.
         for name in sorted(self._given, key=lambda name: name in self._allowed):
             if name in self._allowed:
                 self._without_other(name, "of_first", name)
@@ -216,7 +216,7 @@ class Options:
         self._wrong(name, "a duration such as 30d")
 
     def _asked(self, name: str) -> list[Any]:
-        """Values of an option that the call takes; none where it is not given."""
+        """Values of an option that the call takes; empty if it is not given."""
         self._allowed.append(name)
         return self._taken(name)
 

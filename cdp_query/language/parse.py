@@ -84,7 +84,7 @@ def _parser() -> lark.Lark:
 
 
 def _check_nesting(text: str) -> None:
-    """Refuse what would exhaust the stack: deep parentheses and long runs of `not`."""
+    """Refuses what would exhaust the stack: deep parentheses and long runs of `not`."""
     depth = run = 0
     for token in _NESTING_TOKENS.finditer(text):
         if token.group().startswith(('"', "--")):
@@ -94,7 +94,7 @@ def _check_nesting(text: str) -> None:
         if max(depth, run) > QUERY_NESTING_MAX:
             line = text.count("\n", 0, token.start()) + 1
             column = token.start() - (text.rfind("\n", 0, token.start()) + 1) + 1
-            what = "parentheses inside each other" if depth > QUERY_NESTING_MAX else "`not` in a row"
+            what = "nested parentheses" if depth > QUERY_NESTING_MAX else "`not` in a row"
             raise QuerySyntaxError(text, line, column, f"more than {QUERY_NESTING_MAX} {what}")
 
 
@@ -104,7 +104,7 @@ def _explain(text: str, error: lark.exceptions.UnexpectedInput) -> QuerySyntaxEr
         if text[error.pos_in_stream or 0] == '"':
             problem = "this string has no closing quote on its line"
         elif text[error.pos_in_stream or 0] == "'":
-            problem = "strings stand in double quotes"
+            problem = "strings are written in double quotes"
         position = error.pos_in_stream or 0
         hint = advice(text, position, text[position : position + 1]) or _expected(error.allowed or set())
         return QuerySyntaxError(text, error.line, error.column, problem, hint)
@@ -173,7 +173,7 @@ _VALUES: Final[dict[str, Callable[[lark.Token], Anything]]] = {
 
 
 def _read_values(part: Branch) -> None:
-    """Give tokens the values that they stand for; refuse what follows the grammar, but cannot be used."""
+    """Gives tokens their values; refuses text that is grammatical, but invalid."""
     for child in part.children:
         if isinstance(child, Branch):
             _read_values(child)

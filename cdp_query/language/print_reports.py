@@ -1,4 +1,4 @@
-"""Reports to canonical text, `parse` of which gives the same tree back, and their form by the fields of the tree."""
+"""Reports to canonical text, which `parse` turns into the same tree, and their form by the fields of the tree."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _OPTION_NAMES: Final = {"returns": "return"}
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option of a report: the field it stands for, and its type."""
+    """An option of a report: its field, and its type."""
 
     field: Field[Any]
     kind: Any
 
     @property
     def name(self) -> str:
-        """The option as it is written."""
+        """The option's name in the text."""
         return _OPTION_NAMES.get(self.field.name, self.field.name)
 
     @property
     def is_required(self) -> bool:
-        """True if the report says nothing without it."""
+        """True if the report is meaningless without it."""
         return self.field.default is MISSING
 
 
 @dataclass(frozen=True, slots=True)
 class EventForm:
-    """The form of a report over the events of a window: the events, with a property where it has one, then options.
+    """The form of a report over the events of a window: events, with a property if it has one, then options.
 
     `length` is the option for how long after the `of_first` a window reaches.
     """
@@ -61,7 +61,7 @@ class EventForm:
         return EventForm(kind, first.field.name, named[0] if named else None, options, length)
 
     def print(self, report: Any) -> str:
-        """Canonical text of a report of this kind; what is usual is left out."""
+        """Canonical text of a report of this kind; defaults are left out."""
         given = [(one.name, getattr(report, one.field.name), one.field.default) for one in self.options]
         extra = [f"{name}: {_print_option(value)}" for name, value, usual in given if value != usual]
         prop = None if self.property is None else getattr(report, self.property.field.name)
@@ -90,7 +90,7 @@ def print_question(question: tree.Question) -> str:
 
 
 def print_heading(question: tree.Question) -> str:
-    """Text of a part of a question where the segments inside it are listed below."""
+    """Text of a part of a question whose segments are listed below it."""
     match question:
         case tree.All():
             return "all of"

@@ -1,4 +1,4 @@
-"""Tree to canonical text: `parse` of it gives the same tree back."""
+"""Tree to canonical text, which `parse` turns into the same tree."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def print_segment(question: tree.Node | tree.Funnel | tree.Breakdown) -> str:
 
 
 def print_events(events: tree.Events) -> str:
-    """Text of events where an option takes them, the filter in parentheses."""
+    """Text of events in an option, with the filter in parentheses."""
     return _step(events)
 
 
@@ -57,7 +57,7 @@ def print_names(names: tuple[str, ...]) -> str:
 
 
 def print_attribute(name: str) -> str:
-    """Text of an attribute where no condition follows."""
+    """Text of an attribute without a condition."""
     return _subject(name, "attr")
 
 
@@ -157,7 +157,7 @@ def _expression(expression: tree.Expression) -> str:
         case tree.Arithmetic(op, left, right):
             strength = _strength(expression)
             parts = (_expression(part) for part in (left, right))
-            # Equal strength groups to the left, so that only a right side needs parentheses then.
+            # Equal precedence groups to the left, so only a right side needs parentheses then.
             weak = (_strength(left) < strength, _strength(right) <= strength)
             first, second = (f"({text})" if loose else text for text, loose in zip(parts, weak, strict=True))
             return f"{first} {op.value} {second}"

@@ -74,7 +74,7 @@ def _value_at(reader: Reader, call: Call, _: Options) -> tree.Node:
                 assert not isinstance(call.condition, Branch)
                 return tree.ValueAtTest(_name(reader, call, 2), at, call.condition)
             if kind(subject) == "NAME":
-                call.wrong("needs a condition behind it")
+                call.wrong("needs a condition after it")
             inner = _attribute_test(reader, call)
             return tree.ValueAtTest(inner.name, at, inner.condition)
     call.wrong("takes a date, an instant, or how long ago")
@@ -93,7 +93,7 @@ def _unchanged(reader: Reader, call: Call, options: Options) -> tree.Node:
 
 
 def _attribute_test(reader: Reader, call: Call) -> tree.AttributeTest:
-    """The test of an attribute that stands first."""
+    """The test of an attribute that is the first argument."""
     if is_test(call.arguments[0]):
         inner = reader.node(call.arguments[0], in_filter=call.in_filter)
         if isinstance(inner, tree.AttributeTest):
@@ -102,7 +102,7 @@ def _attribute_test(reader: Reader, call: Call) -> tree.AttributeTest:
 
 
 def _name(reader: Reader, call: Call, count: int) -> str:
-    """The name that stands first among so many arguments."""
+    """The name that is the first of this many arguments."""
     if len(call.arguments) != count:
         call.wrong(f"takes {'an attribute' if count == 1 else f'{count} arguments'}")
     match call.arguments[0]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-_MEANT: Final = 0.65  # of a resemblance between 0 and 1
+_MEANT: Final = 0.65  # minimum similarity, between 0 and 1
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
@@ -17,12 +17,12 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def nearest_hint(word: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest word, or nothing where none is near enough to be meant."""
+    """A sentence that suggests the nearest word, or nothing if none is similar enough."""
     close = [each for each in nearest(word, known, 1) if _is_meant(word, each)]
     return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _is_meant(word: str, known: str) -> bool:
-    """Tests whether a word may be a slip of the pen: a part of it, or a longer one, is another word."""
+    """Tests whether a word may be a typing error: parts and extensions of it are other words."""
     resemblance = difflib.SequenceMatcher(None, known.casefold(), word.casefold()).ratio()
     return resemblance > _MEANT and abs(len(word) - len(known)) <= max(1, len(word) // 3)

@@ -1,1 +1,1 @@
-"""Reports: what they read of a partition, and the mergeable parts they are made of."""
+"""Reports: the data they read from a partition, and the mergeable parts they consist of."""

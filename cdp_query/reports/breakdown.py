@@ -1,4 +1,4 @@
-"""Counting members by the value of an attribute."""
+"""Counts of members by the value of an attribute."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from cdp_store.ids import AttributeId
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind, float_bits, to_datetime, unpack_list
 
-_COUNTED_BY_PLACE: Final = 2  # bytes of a value
+_COUNTED_BY_PLACE: Final = 2  # width in bytes of a value
 
 
 def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None, instant_ms: int) -> Counter[ValueKey]:
-    """Members by value at an instant. A member with a list counts once per different item; without value, "(none)".
+    """Members by value at an instant.
 
-    1 and 1.0 are one value. So the count of a single value v is that of the segment `attribute = v`.
+    A member with a list counts once per different item; without a value, as "(none)". 1 and 1.0 are one value. So the
+    count of a single value v is that of the segment `attribute = v`.
     """
     counts, raws = Counter[ValueKey](), defaultdict[Kind, Counter[int]](Counter)
     unplaced = int(np.count_nonzero(members))
@@ -43,13 +44,13 @@ def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None
 
 
 def _chosen(column: EventColumn, members: Bools) -> EventColumn:
-    """The values that members have."""
+    """The values of the members."""
     presence, inside = column.presence(), members[: column.values.shape[0]]
     return replace(column, values=column.values[inside if presence is None else inside & presence], present=None)
 
 
 def _raw_counts(column: EventColumn) -> dict[int, int]:
-    """Counts of each value, in 64-bit form; narrow integers are counted by place, without sorting."""
+    """Counts of each value, in 64-bit form; narrow integers are counted in an array, without sorting."""
     if column.values.itemsize <= _COUNTED_BY_PLACE and column.kind is not Kind.FLOAT:
         sizes = np.bincount(column.values)
         distinct = np.flatnonzero(sizes)
@@ -59,7 +60,7 @@ def _raw_counts(column: EventColumn) -> dict[int, int]:
 
 
 def keys_of(view: PartitionView, key: int, kind: Kind, raws: I64, *, attribute: bool) -> list[set[ValueKey]]:
-    """Per value of one kind, in 64-bit form, its keys: one, or one for each different item of a list."""
+    """Keys of each value of one kind, in 64-bit form: one, or one for each different item of a list."""
     match kind:
         case Kind.UNSET:
             return [{NONE_KEY} for _ in raws]

@@ -1,4 +1,4 @@
-"""Difference: users who entered, left and stayed in a segment from one instant to another."""
+"""Difference: users that entered, left and stayed in a segment between two instants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cdp_store.arrays import Bools
 
 @dataclass(frozen=True, slots=True)
 class DiffPart(Added):
-    """Users who entered, left and stayed."""
+    """Users that entered, left and stayed."""
 
     entered: int
     left: int
@@ -40,12 +40,12 @@ class DiffReport:
 
 
 def diff_instants(report: tree.Diff, context: tree.Context) -> tuple[int, int]:
-    """The two instants; a date is its first. QueryInvalid where they are not in order or lie after T."""
+    """The two instants; a date means its first. QueryInvalid if they are not in order, or are after T."""
     start_ms, end_ms = (moment_span(moment, context).first_ms for moment in (report.start, report.end))
     if end_ms < start_ms:
-        raise QueryInvalid(f"the second instant lies before the first: from {report.start.iso} to {report.end.iso}")
+        raise QueryInvalid(f"the second instant is before the first: from {report.start.iso} to {report.end.iso}")
     if end_ms > context.as_of_ms:
-        raise QueryInvalid(f"{report.end.iso} lies after the instant of the question; nothing is known of it yet")
+        raise QueryInvalid(f"{report.end.iso} is after the instant of the question; nothing is known about it yet")
     return start_ms, end_ms
 
 
@@ -55,7 +55,7 @@ def _check(report: tree.Diff, binder: Binder) -> None:
 
 
 def _evaluate(report: tree.Diff, run: Run) -> tuple[int, DiffPart]:
-    """(members at the second instant, who entered, left and stayed)."""
+    """(members at the second instant; users that entered, left and stayed)."""
     instants = diff_instants(report, run.execution.context)
     before, after = (_members_at(report.segment, run.execution, instant_ms) for instant_ms in instants)
     changes = (after & ~before, before & ~after, after & before)

@@ -37,7 +37,7 @@ class DistributionPart(Added):
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """The number that so large a share of the members do not exceed."""
+    """A quantile: the number that this share of the members do not exceed."""
 
     share: float
     value: float
@@ -47,7 +47,7 @@ class Quantile:
 class Bin:
     """Members with a number in [low, high); the last bin includes its end.
 
-    No number lies outside of the bins: an end that is no float64 is rounded away from the numbers.
+    All numbers are inside the bins: an end that is no float64 is rounded away from them.
     """
 
     low: float
@@ -67,14 +67,14 @@ class DistributionReport:
 
 
 def histogram(numbers: Multiset) -> list[Bin]:
-    """Up to 20 bins of equal width over all numbers; one where they are all the same."""
+    """Up to 20 bins of equal width over all numbers; one if they are all equal."""
     if not len(numbers):
         return []
     low, high = 0.0 - _not_below(-numbers.quantile(Fraction(0))), _not_below(numbers.quantile(Fraction(1)))
     if low == high:
         return [Bin(low, high, len(numbers))]
     shares = np.arange(_BINS + 1) / _BINS
-    # Not low + (high - low) x share: the width may be beyond float64. Rounding may not lead out of the numbers.
+    # Not low + (high - low) x share: the width may exceed float64. Rounding must not leave the range.
     edges = np.unique(np.clip(low * (1 - shares) + high * shares, low, high))
     below = [int(numbers.counts[numbers.below(float(edge))].sum()) for edge in edges[1:-1]]
     counts = np.diff([0, *below, len(numbers)])
@@ -105,7 +105,7 @@ def _evaluate(report: tree.Distribution, run: Run) -> tuple[int, DistributionPar
             numbers = expression_numbers(run.view, bound, run.stats)
     is_float, integers = numbers.float_mask()[members], numbers.integers[members]
     defined = np.ones(members.shape[0], np.bool_) if numbers.defined is None else numbers.defined[members]
-    if numbers.floats is not None:  # a sum beyond the largest float64 is no number to show
+    if numbers.floats is not None:  # a sum beyond the largest float64 cannot be shown
         defined = defined & (~is_float | np.isfinite(numbers.floats[members]))
     found = Multiset.of_integers(integers[defined & ~is_float])
     if numbers.floats is not None:

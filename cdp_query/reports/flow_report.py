@@ -36,7 +36,7 @@ _MODES: Final = {FlowAnchor.FIRST: kernels.FIRST, FlowAnchor.LAST: kernels.LAST,
 class FlowPart:
     """Distinct paths, sorted: row i of `paths`, u16[n, depth], names each event (1 + its place in `names`, 0 = none).
 
-    counts i64[n] are the anchors that meet exactly this path; `growing` of all anchors may still meet more.
+    counts i64[n] are the anchors with exactly this path; `growing` of all anchors may get longer paths.
     """
 
     names: tuple[str, ...]
@@ -88,7 +88,7 @@ class FlowPart:
 
 
 def distinct_paths(paths: U16, counts: I64) -> tuple[U16, I64]:
-    """(different rows of a u16[n, depth] in ascending order, the sum of their counts i64)."""
+    """(different rows of a u16[n, depth] in ascending order, the sums of their counts i64)."""
     order: I64 = np.lexsort(paths.T[::-1]).astype(np.int64)
     paths = paths[order]
     is_first = np.ones(order.shape[0], np.bool_)
@@ -100,7 +100,7 @@ def distinct_paths(paths: U16, counts: I64) -> tuple[U16, I64]:
 
 @dataclass(frozen=True, slots=True)
 class BoundFlow:
-    """A flow with names and window resolved; `nodes` are (name, id) by name; within_ms < 0 is no limit."""
+    """A flow with names and window resolved; `nodes` are (name, id) by name; within_ms < 0 means no limit."""
 
     events: BoundEvents
     nodes: tuple[tuple[str, int], ...]
@@ -113,7 +113,7 @@ class BoundFlow:
 
     @property
     def backward(self) -> bool:
-        """True if the flow looks at events before its anchors."""
+        """True if the flow follows events before its anchors."""
         return self.direction is FlowDirection.BEFORE
 
     def horizon(self, first_ms: int, last_ms: int) -> Interval:
@@ -125,7 +125,7 @@ class BoundFlow:
 
 
 def bind_flow(report: tree.Flow, binder: Binder, schema: SchemaReading) -> BoundFlow:
-    """A flow with the names of a partition; without `only`, all of them are looked at."""
+    """A flow with the names of a partition; without `only`, all of them."""
     if not 1 <= report.depth <= FLOW_DEPTH_MAX:
         raise QueryInvalid(f"a flow has a depth of 1 to {FLOW_DEPTH_MAX}, not {report.depth}")
     events, interval = binder.windowed(report.events, report.window, schema)
@@ -145,7 +145,7 @@ def bind_flow(report: tree.Flow, binder: Binder, schema: SchemaReading) -> Bound
 def flow(
     view: PartitionView, report: BoundFlow, population: Bools, checkpoint: Callable[[], None], stats: NodeStats
 ) -> tuple[int, FlowPart]:
-    """(users with an anchor, the paths that anchors meet)."""
+    """(users with an anchor, the paths of the anchors)."""
     entries = anchored(report.events, view, stats)
     anchors = list(scan(view, entries, report.interval, stats))
     walk = _Walk(view, report, anchors, stats)
@@ -177,7 +177,7 @@ class _Walk:
         entries = [(text[name], name) for name in report.events.names]
         self.names = sorted({*report.nodes, *entries})
         self._is_node: Bools = np.isin([name for _, name in self.names], [name for _, name in report.nodes])
-        # Of anchors at one instant the name that the question mentions first stands for the user.
+        # Among anchors at one instant, the first name in the question represents the user.
         ranks = {name: rank for rank, name in enumerate(report.events.names)}
         self._ranks: U16 = np.array([ranks.get(name, 0) for _, name in self.names], np.uint16)
         self._masks = {id(found.chunk): found.mask_or_ones() for found in anchors}
@@ -195,7 +195,7 @@ class _Walk:
                 yield place, chunk
 
     def anchor_times(self, morsel: int, population: Bools) -> tuple[I64, I64]:
-        """Times of the first and last anchor of each row of a morsel; the first lies after the last where none is."""
+        """Times of the first and last anchor of each row of a morsel; without anchors the first is after the last."""
         first_ms: I64 = np.full(population.shape[0], TIME_MAX_MS + 1, np.int64)
         last_ms: I64 = np.full(population.shape[0], TIME_MIN_MS - 1, np.int64)
         for found in self._anchors:
@@ -215,7 +215,7 @@ class _Walk:
         return first_ms, last_ms
 
     def paths(self, morsel: int, first_ms: I64, last_ms: I64) -> tuple[U16, int]:
-        """(one path per anchor of a morsel: u16[anchors, depth], number of anchors that may still meet more)."""
+        """(one path per anchor of a morsel: u16[anchors, depth], number of anchors whose path may still grow)."""
         report = self._report
         low_ms, high_ms = _reach(report, first_ms, last_ms)
         found = [self._select(morsel, place, chunk, low_ms, high_ms) for place, chunk in self._chunks]
@@ -237,7 +237,7 @@ class _Walk:
         return out[:count], growing
 
     def _select(self, morsel: int, place: int, chunk: EventChunk, low_ms: I64, high_ms: I64) -> _Selected | None:
-        """The events of a chunk that anchors of a morsel reach, anchors among them."""
+        """The events of a chunk that anchors of a morsel reach, including anchors."""
         runs = _runs_of(chunk, morsel)
         if runs is None:
             return None
@@ -272,7 +272,7 @@ def _runs_of(chunk: EventChunk, morsel: int) -> tuple[int, int] | None:
 
 
 def _reach(report: BoundFlow, first_ms: I64, last_ms: I64) -> tuple[I64, I64]:
-    """First and last instant that the anchors of each row reach; the first lies after the last where none is."""
+    """First and last instant that the anchors of each row reach; without any the first is after the last."""
     low_ms, high_ms, has_anchor = first_ms.copy(), last_ms.copy(), first_ms <= last_ms
     if report.backward:
         low_ms[has_anchor] = TIME_MIN_MS if report.within_ms < 0 else first_ms[has_anchor] - report.within_ms
@@ -285,7 +285,7 @@ def _reach(report: BoundFlow, first_ms: I64, last_ms: I64) -> tuple[I64, I64]:
 
 @dataclass(frozen=True, slots=True)
 class FlowNode:
-    """Anchors whose path begins with these names; `ended` meet nothing more, `other` go on to nodes not shown."""
+    """Anchors whose path begins with these names; `ended` have no further event, `other` go on to nodes not shown."""
 
     path: tuple[str, ...]
     count: int
@@ -295,7 +295,7 @@ class FlowNode:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """The nodes of one length, i64[n] each: the first of their paths, their anchors, and those that end there."""
+    """The nodes of one length, i64[n] each: their first path, their anchors, and the anchors that end there."""
 
     starts: I64
     counts: I64
@@ -305,8 +305,8 @@ class _Level:
 def flow_nodes(part: FlowPart, shown_max: int = FLOW_NODES_SHOWN_MAX) -> tuple[list[FlowNode], int]:
     """(the most frequent nodes, each after its parent and larger ones first; the number of all nodes).
 
-    The first node is that of all anchors. A node is never more frequent than its parent, so that the nodes shown form
-    one tree.
+    The first node is that of all anchors. A node is never more frequent than its parent, so the nodes shown form one
+    tree.
     """
     levels = [_level(part, length) for length in range(part.paths.shape[1] + 1)] if len(part) else []
     lengths = np.repeat(np.arange(len(levels)), [level.starts.shape[0] for level in levels])
@@ -321,7 +321,10 @@ def flow_nodes(part: FlowPart, shown_max: int = FLOW_NODES_SHOWN_MAX) -> tuple[l
 
 
 def _level(part: FlowPart, length: int) -> _Level:
-    """Paths are sorted, so that those that begin alike stand together, the one that ends there first."""
+    """The nodes of one level.
+
+    Paths are sorted, so those with a common beginning are adjacent, and the one that ends there is first.
+    """
     paths, rows = part.paths, np.flatnonzero(part.paths[:, length - 1]) if length else np.arange(len(part))
     begins = paths[rows, :length]
     is_first = np.ones(rows.shape[0], np.bool_)

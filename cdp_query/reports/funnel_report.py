@@ -1,4 +1,4 @@
-"""Funnels: attempts counted by the step they reached, by group, with the times they took."""
+"""Funnels: attempts counted by the step they reached, by group, with their durations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TOLD: Final = {
 
 @dataclass(frozen=True, slots=True)
 class FunnelGroup(Added):
-    """Attempts at least so deep by step, and the ms that the converted ones took (nothing where not asked for)."""
+    """Attempts that reached each step, and the ms that converted ones took (empty unless requested)."""
 
     steps: tuple[int, ...]
     times: Multiset = EMPTY
@@ -56,7 +56,10 @@ class FunnelPart:
     rest: FunnelGroup | None = None
 
     def merge(self, other: FunnelPart) -> FunnelPart:
-        """The attempts of both. A group kept here and summed up there is summed up: it is beyond the cap in both."""
+        """The attempts of both.
+
+        A group that only one side keeps is summed up: it is beyond the limit in both.
+        """
         groups, beyond = keep_smallest(merge_by_key(self.groups, other.groups, FunnelGroup.merge))
         rests = [part.rest for part in (self, other) if part.rest is not None] + beyond
         return FunnelPart(
@@ -69,7 +72,7 @@ class FunnelPart:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A funnel with names resolved; `key` is that of its groups, None where the name was never seen."""
+    """A funnel with names resolved; `key` is that of its groups, None if the name was never seen."""
 
     asked: tree.Funnel
     attempts: BoundAttempts
@@ -101,7 +104,7 @@ def _funnel(report: tree.Funnel, run: Run) -> FunnelPart:
 
 
 def _plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, stats: NodeStats) -> FunnelPart:
-    """The part of one partition where a funnel has steps and limits and nothing more."""
+    """The part of one partition if a funnel has only steps and limits."""
     depth = sequence_depth(view, node, stats)
     reached = depth[population]
     steps = tuple(int(np.count_nonzero(reached >= step)) for step in range(1, len(node.steps) + 1))
@@ -126,7 +129,7 @@ def _group(report: _Bound, found: Attempts, members: I64) -> FunnelGroup:
 
 
 def _members_by_key(view: PartitionView, report: _Bound, found: Attempts) -> Mapping[ValueKey, I64]:
-    """Places of the attempts under each value; one with a list stands under each different item."""
+    """Places of the attempts under each value; one with a list is under each different item."""
     is_attribute = report.asked.by_attribute is not None
     kinds, raws = _attribute_values(view, report, found) if is_attribute else _entry_values(report, found)
     order = np.lexsort((raws, kinds))
@@ -171,7 +174,7 @@ def _entry_values(report: _Bound, found: Attempts) -> tuple[U8, I64]:
 
 @dataclass(frozen=True, slots=True)
 class ConversionTimes:
-    """Times that the converted attempts took, in ms; between two values by linear interpolation."""
+    """Durations of the converted attempts, in ms; interpolated linearly between two values."""
 
     converted: int
     median: float
@@ -187,7 +190,7 @@ class ConversionTimes:
 
 @dataclass(frozen=True, slots=True)
 class FunnelGroupRow:
-    """One group: attempts at least so deep, by step."""
+    """One group: attempts that reached each step."""
 
     value: ValueKey
     steps: tuple[int, ...]
@@ -196,7 +199,7 @@ class FunnelGroupRow:
 
 @dataclass(frozen=True, slots=True)
 class FunnelReport:
-    """The answer of a funnel besides its steps: groups with most entries first, those beyond GROUPS_MAX together."""
+    """The answer of a funnel apart from its steps: groups with most entries first, those beyond GROUPS_MAX together."""
 
     mode: str
     incomplete: int
@@ -217,7 +220,7 @@ def _row(group: FunnelGroup, key: ValueKey = NONE_KEY) -> FunnelGroupRow:
 
 
 def _evaluate(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
-    """The plain form takes the path of plain sequences."""
+    """Evaluates a funnel; the plain form takes the path of plain sequences."""
     view = run.view
     if _is_plain(report):
         steps = run.binder.bind_sequence(report, view.schema)

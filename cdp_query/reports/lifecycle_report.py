@@ -1,6 +1,6 @@
-"""Lifecycle: users who are new, returning, resurrecting or dormant, by calendar period.
+"""Lifecycle: users that are new, returning, resurrecting or dormant, by calendar period.
 
-The window says which periods are shown. Each is counted whole, and what users did before it counts as well.
+The window decides which periods are shown. Each is counted as a whole, and earlier events of its users count too.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from cdp_query.scan.user_windows import anchored
 from cdp_store.arrays import I32, I64, U64
 from cdp_store.limits import DAY_MS, MORSEL_ROWS, TIME_MIN_MS
 
-_LOOK_BACK_MS: Final = 35 * DAY_MS  # the period before any lies inside
-_PERIODS_AT_ONCE: Final = 512  # 64 bytes a row
-_NEVER, _EARLIER = -1, -2  # instead of the last period of a row: without an event, and with one before all periods
+_LOOK_BACK_MS: Final = 35 * DAY_MS  # the period before any of them
+_PERIODS_AT_ONCE: Final = 512  # 64 bytes per row
+_NEVER, _EARLIER = -1, -2  # in place of the last period of a row: without an event, and with one before all periods
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRow:
-    """One period: `incomplete` where T cuts it."""
+    """One period: `incomplete` if T is inside it."""
 
     start_ms: int
     label: str
@@ -59,8 +59,10 @@ def _check(report: tree.Lifecycle, binder: Binder) -> None:
 
 
 def _evaluate(report: tree.Lifecycle, run: Run) -> tuple[int, CountsPart]:
-    """(users who did it in a shown period; by the first day of each period, and of the one before those shown, the
-    numbers of those who are new, returning and resurrecting)."""
+    """(users with an event in a shown period; numbers of new, returning and resurrecting users by period).
+
+    The key is the first day of each period, also of the one before those shown.
+    """
     view, stats, context = run.view, run.stats, run.binder.context
     events, shown = run.binder.windowed(report.events, report.window, view.schema)
     events = anchored(events, view, stats)
@@ -98,11 +100,11 @@ class _Tally:
             self.last[scanned.rows()] = _EARLIER
 
     def active_periods(self) -> list[int]:
-        """The periods in which anybody did it."""
+        """The periods with any active user."""
         return np.flatnonzero(self.counts.any(axis=1)).tolist()
 
     def add(self, start: int, stop: int, inside: Interval) -> None:
-        """Count the periods from one to another, which come in order; `inside` are their instants up to T."""
+        """Counts users in the periods from one to another, which come in order; `inside` are their instants up to T."""
         periods, rows, count = self._periods, self._run.view.row_count, stop - start
         own: I32 = np.full(rows, start, np.int32)
         done: U64 = np.zeros((rows, -(-count // 64)), np.uint64)
@@ -119,7 +121,7 @@ class _Tally:
             self._count(first_row + users[counted], start + found[counted])
 
     def _count(self, rows: I64, periods: I64) -> None:
-        """Count users in periods, ascending by row and then by period."""
+        """Counts users in periods, ascending by row and then by period."""
         if not rows.size:
             return
         is_first = np.append(True, rows[1:] != rows[:-1])
@@ -134,7 +136,7 @@ class _Tally:
 
 
 def _set_bits(words: U64) -> tuple[I64, I64]:
-    """(row, place) of each bit that is set in u64[rows, words], in their order."""
+    """(row, place) of each set bit in u64[rows, words], in order."""
     flat = words.reshape(-1)
     held = np.flatnonzero(flat)
     bits = np.unpackbits(flat[held].astype("<u8").view(np.uint8), bitorder="little").reshape(-1, 64)
@@ -144,7 +146,7 @@ def _set_bits(words: U64) -> tuple[I64, I64]:
 
 
 def lifecycle_rows(report: tree.Lifecycle, part: CountsPart, context: tree.Context) -> tuple[LifecycleRow, ...]:
-    """A row for each period that the window touches, from the first with events where it has no start."""
+    """A row for each period that the window touches, from the first with events if it has no start."""
     cells = {day: cell.counts for day, cell in part.cells.items()}
     starts = [day_start_ms(min(cells), zone(context.tz))] if cells else []
     periods = shown_periods(report.unit, starts, shown_interval(report.window, context), context.tz)
@@ -167,10 +169,13 @@ def _finish(report: tree.Lifecycle, part: CountsPart, context: tree.Context) -> 
 
 
 def _by_row(rows: Sequence[LifecycleRow], population: int) -> Iterator[tuple[int, ...]]:
-    """Up to each row those who did it before and not lately, those who never did, if the first row tells of all who
-    did it before, and those who did not since some row, or the one before it, where nobody was met again."""
+    """Numbers of groups that follow from the rows up to each.
+
+    Users that were active before and not lately, and users that never were, if the first row counts all earlier ones.
+    Also users that were not active since some row, or the one before it, if none resurrected since.
+    """
     ever = sum(row.returning + row.resurrecting + row.dormant for row in rows[:1])
-    met = list[int]()  # in the periods from an earlier row on
+    met = list[int]()  # active in the periods from an earlier row on
     for row in rows:
         ever += row.new
         active = row.new + row.returning + row.resurrecting
@@ -180,8 +185,12 @@ def _by_row(rows: Sequence[LifecycleRow], population: int) -> Iterator[tuple[int
 
 
 def _by_count(rows: Sequence[LifecycleRow], count: int) -> Iterator[int]:
-    """Those who did it in some shown period and are not among the new, not in one period, or were met again later; and
-    those in no period at all, in no period but others, met again from the third on, and back there after a pause."""
+    """Numbers of groups that follow from all rows and the count.
+
+    Users that were active in some shown period and are not among the new, not in one period, or became active again
+    later. Also those in no period, in no period but others, active again from the third on, or back there after a
+    pause.
+    """
     new = sum(row.new for row in rows)
     yield count - new
     for row in rows:

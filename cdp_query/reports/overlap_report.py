@@ -20,7 +20,7 @@ from cdp_store.arrays import U8
 
 @dataclass(frozen=True, slots=True)
 class OverlapPart(Added):
-    """Users by combination of segments: counts[c] are in exactly the segments whose bits c has."""
+    """Users by combination of segments: counts[c] are in exactly the segments whose bits are set in c."""
 
     counts: tuple[int, ...]
 

@@ -21,7 +21,7 @@ class ReportPart(Protocol):
 
 
 class Added:
-    """A dataclass that is merged field by field: numbers are added up, mappings merged key by key."""
+    """A dataclass that is merged field by field: numbers are added, mappings merged key by key."""
 
     __slots__ = ()
 
@@ -33,14 +33,14 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Counts(Added):
-    """Numbers that are added up place by place."""
+    """Numbers that are added place by place."""
 
     counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CountsPart(Added):
-    """Counts by a key, such as a day since 1970-01-01: the part of a report that needs no other."""
+    """Counts by a key, such as a day since 1970-01-01: the part of a report that needs no other one."""
 
     cells: Mapping[int, Counts]
 
@@ -59,7 +59,7 @@ def _sum(first: Any, second: Any) -> Any:
 def keep_smallest(groups: Mapping[ValueKey, Cell], most: int = GROUPS_MAX) -> tuple[dict[ValueKey, Cell], list[Cell]]:
     """(the groups with the `most` smallest values, all other groups).
 
-    The choice does not depend on the numbers of users, so that every kept group is exact for any order of merges.
+    The choice does not depend on numbers of users, so every kept group is exact for any order of merges.
     """
     keys = sorted(groups) if len(groups) > most else list(groups)
     return {key: groups[key] for key in keys[:most]}, [groups[key] for key in keys[most:]]
@@ -68,7 +68,7 @@ def keep_smallest(groups: Mapping[ValueKey, Cell], most: int = GROUPS_MAX) -> tu
 def merge_by_key(
     first: Mapping[Key, Cell], second: Mapping[Key, Cell], merge: Callable[[Cell, Cell], Cell]
 ) -> dict[Key, Cell]:
-    """Cells of both; those under the same key merged."""
+    """Cells of both; those with the same key are merged."""
     merged = dict(first)
     for key, cell in second.items():
         merged[key] = merge(merged[key], cell) if key in merged else cell

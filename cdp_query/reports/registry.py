@@ -1,4 +1,4 @@
-"""The table of reports, and what is done with any of them."""
+"""The table of reports, and the operations on any of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REPORTS: Final[Mapping[type, ReportKind[Any, Any]]] = {
 
 
 def check_report(report: tree.Funnel | tree.Report, binder: Binder) -> None:
-    """Raise QueryInvalid where a report has no meaning whatever the schema."""
+    """Raises QueryInvalid if a report is meaningless for any schema."""
     zone(binder.context.tz)
     REPORTS[type(report)].check(report, binder)
 
@@ -44,7 +44,7 @@ def check_report(report: tree.Funnel | tree.Report, binder: Binder) -> None:
 def evaluate_report(
     report: tree.Funnel | tree.Report, execution: Execution, binder: Binder, population: Bools
 ) -> tuple[int, ReportPart]:
-    """(users the report is about, its part) of one partition."""
+    """(users that the report is about, its part) of one partition."""
     execution.checkpoint()
     with execution.meter.timed(REPORT) as stats:
         count, part = REPORTS[type(report)].evaluate(report, Run(execution, binder, population, stats))
@@ -53,7 +53,7 @@ def evaluate_report(
 
 
 def finish_report(question: tree.Question, part: ReportPart | None, context: tree.Context) -> Finished | None:
-    """The answer of a report; None of any other question, and where no partition has a part of it."""
+    """The answer of a report; None for any other question, and if no partition has a part of it."""
     kind = REPORTS.get(type(question))
     merged = kind.nothing if kind is not None and part is None else part
     return None if kind is None or merged is None else kind.finish(question, merged, context)

@@ -1,4 +1,4 @@
-"""All that the path of a question knows of one kind of report: each report declares it at the end of its file."""
+"""Properties of one kind of report on the path of a question: each report declares them at the end of its file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Part = TypeVar("Part", bound=ReportPart)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One partition that a report is evaluated on."""
+    """One partition on which a report is evaluated."""
 
     execution: Execution
     binder: Binder
@@ -44,11 +44,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Fields of an answer, or of each of its `rows`, that count users: groups of all users that do not overlap.
+    """Fields of an answer, or of each of its `rows`, that count users: disjoint groups of all users.
 
-    `counted` are those that the count is of. A router withholds small numbers by them, so that none follows from the
-    others. `by_row` gives for each of (rows, population) numbers of further groups that follow from the rows up to it,
-    and `by_count` those that follow from (rows, count) together.
+    `counted` are those that the count includes. A router withholds small numbers by these, so that none follows from
+    the others. `by_row` returns for each of (rows, population) numbers of further groups that follow from the rows up
+    to it. `by_count` returns those that follow from (rows, count) together.
     """
 
     cells: tuple[str, ...]
@@ -62,10 +62,19 @@ class People:
 class ReportKind(Generic[Asked, Part]):
     """A kind of report.
 
-    check: raises QueryInvalid for what has no meaning whatever the schema; evaluate: (users the report is about, its
-    part) of one partition; finish: the answer of the merged part; answer: its type; nothing: the part where no
-    partition has one, None where there is no answer then; warm_up: questions about the made-up events A and B that
-    reach all its kernels; people: the fields that count users, where nothing more has to be said of them.
+    check: raises QueryInvalid if it is meaningless for any schema.
+
+    evaluate: (users that the report is about, its part) of one partition.
+
+    finish: the answer of the merged part.
+
+    answer: its type.
+
+    nothing: the part if no partition has one, None if there is no answer then.
+
+    warm_up: questions about the artificial events A and B that reach all its kernels.
+
+    people: the fields that count users, if they need no further rule.
     """
 
     part: type[Part]

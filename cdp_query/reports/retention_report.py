@@ -38,7 +38,7 @@ _WORD_BITS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class RetentionCohort:
-    """Users who entered in one period, the number who returned in each period, and the time of the last entry."""
+    """Users that entered in one period, the number that returned in each period, and the time of the last entry."""
 
     users: int
     returned: tuple[int, ...]
@@ -55,7 +55,7 @@ class RetentionCohort:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPart(Added):
-    """Cohorts that have any user, by the start of their period in epoch ms."""
+    """Cohorts with any user, by the start of their period in epoch ms."""
 
     cohorts: Mapping[int, RetentionCohort]
 
@@ -73,7 +73,7 @@ class _Bound:
 
 
 def _evaluate(report: tree.Retention, run: Run) -> tuple[int, RetentionPart]:
-    """(users who entered, the cohorts with any user)."""
+    """(users that entered, the cohorts with any user)."""
     bound = _bind(report, run.binder, run.view.schema)
     return _retention(run, replace(bound, entry=anchored(bound.entry, run.view, run.stats)))
 
@@ -90,7 +90,7 @@ def _retention(run: Run, report: _Bound) -> tuple[int, RetentionPart]:
     users, first_ms, last_ms = kernels.entry_bounds(entry, population, _NEVER)
     if not users:
         return 0, RetentionPart({})
-    check_shown(report.asked.unit, first_ms, last_ms, report.tz)  # before tables of all cohorts are made
+    check_shown(report.asked.unit, first_ms, last_ms, report.tz)  # before tables of all cohorts are built
     entered = Interval(first_ms, last_ms)
     returned: U64 = np.zeros((entry.shape[0], -(-report.asked.periods // _WORD_BITS)), np.uint64)
     _mark_returns(view, report, entry, entered, returned, stats)
@@ -112,7 +112,7 @@ def _first_entries(view: PartitionView, report: _Bound, stats: NodeStats) -> I64
 def _mark_returns(
     view: PartitionView, report: _Bound, entry: I64, entered: Interval, returned: U64, stats: NodeStats
 ) -> None:
-    """Set the periods in which rows returned; `entered` is from the first entry to the last."""
+    """Sets the periods in which rows returned; `entered` is from the first entry to the last."""
     first_ms, last_ms = entered.first_ms, report.until_ms
     is_disjoint = not set(report.entry.names) & set(report.returns.names)
     if (
@@ -179,10 +179,10 @@ def _calendar_marker(
 
 
 def _returned_at_once(view: PartitionView, report: _Bound, entry: I64, stats: NodeStats) -> Bools:
-    """Rows with a return at the very instant of the entry that is another event than the entry: bool[rows].
+    """Rows with a return at the instant of the entry that is another event: bool[rows].
 
-    Of the events at that instant some match only the entry, some only the return, some both; there must be two of
-    them, or one that matches the return only.
+    Of the events at that instant some match only the entry, some only the return, some both. There is a return if one
+    event matches only the return, or if one of at least two events matches both.
     """
     only_entry, only_return, both = (np.zeros(entry.shape[0], np.uint32) for _ in range(3))
     names = dict.fromkeys((*report.entry.names, *report.returns.names))
@@ -251,14 +251,14 @@ class RetentionReport:
 
 
 def retention_rows(report: tree.Retention, part: RetentionPart, context: tree.Context) -> tuple[RetentionRow, ...]:
-    """A row for each period of the window, the first with entries where the window has no start."""
+    """A row for each period of the window, from the first with entries if the window has no start."""
     interval = shown_interval(report.window, context)
     periods = shown_periods(report.unit, part.cohorts, interval, context.tz)
     if periods is None:
         return ()
     edges, nobody = periods.edges_ms.tolist(), (0,) * report.periods
     found = [
-        # A day that the zone skipped begins with the next one, whose cohort is not its own.
+        # A day that the zone skipped begins with the next one, which has its own cohort.
         (part.cohorts.get(start) if start < end else None) or RetentionCohort(0, nobody, min(end - 1, interval.last_ms))
         for start, end in pairwise(edges)
     ]

@@ -30,9 +30,9 @@ _SCORES: Final = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RfmPart:
-    """One entry a member, sorted: time of the last event and number of events i64[n], money f64[n] in two parts.
+    """One entry per member, sorted: time of the last event and number of events i64[n], money f64[n] in two parts.
 
-    All members travel, 32 bytes each, because a score needs all others and the grid needs the scores together: so one
+    All members are sent, 32 bytes each, because a score needs all others and the grid needs the scores together. So one
     pass over one view of each partition is enough.
     """
 
@@ -92,7 +92,7 @@ class _Money:
         self._floats = list[F64]()
 
     def add(self, scanned: Scanned, rows: U32, prop: int | None, stats: NodeStats) -> None:
-        """Add the numbers of a property; rows are those of the scanned events."""
+        """Adds the numbers of a property; rows are those of the scanned events."""
         for kind, column in scanned.chunk.variants(prop):
             events, presence = scanned.events(), column.presence()
             held: Bools = np.ones(rows.shape[0], np.bool_)
@@ -122,7 +122,7 @@ class _Money:
         return high, low
 
     def _add_floats(self, high: F64, low: F64) -> None:
-        """Put the rounded sum of floats and integers together into the rows that have any float."""
+        """Adds the rounded sum of floats and integers to the rows that have any float."""
         rows = np.concatenate(self._float_rows)
         mixed = np.unique(rows)
         terms = np.concatenate([*self._floats, high[mixed], low[mixed]])

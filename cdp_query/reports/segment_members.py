@@ -15,7 +15,7 @@ from cdp_store.arrays import Bools
 def segment_members(
     segment: tree.Node, execution: Execution, binder: Binder, numbers: Iterator[int] | None = None
 ) -> Bools:
-    """Mask of the members; its nodes have the numbers given, or from 0."""
+    """Mask of the members; its nodes get numbers as given, or from 0."""
     planned = plan(binder.bind(segment, execution.view.schema, numbers), execution.view)
     check_needs(planned, execution.view)
     return execution.members(planned)

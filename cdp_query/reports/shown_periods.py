@@ -1,4 +1,4 @@
-"""The calendar periods that an answer has a row for, with those in which nothing happened."""
+"""The calendar periods that an answer has a row for, including those without events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cdp_store.limits import TIME_MIN_MS
 
 
 def check_unit(unit: str) -> None:
-    """Raise QueryInvalid for what is no unit of a report."""
+    """Raises QueryInvalid for an unknown unit of a report."""
     if unit not in tree.PERIOD_UNITS:
         raise QueryInvalid(f"a report counts by {', '.join(tree.PERIOD_UNITS)}, not by {unit!r}")
 
 
 def shown_periods(unit: str, starts: Collection[int], interval: Interval, tz: str) -> Periods | None:
-    """The periods to show, from the first of `starts` where the window has no start; None where there are none."""
+    """The periods to show, from the first of `starts` if the window has no start; None if there are none."""
     first_ms = interval.first_ms
     if first_ms == TIME_MIN_MS:
         if not starts:

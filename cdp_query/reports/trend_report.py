@@ -33,7 +33,7 @@ _SHARED_MIN: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class TrendCell(Added):
-    """One period: events, users who did at least one, and the total of the property."""
+    """One period: events, users with at least one, and the total of the property."""
 
     events: int
     users: int
@@ -42,13 +42,13 @@ class TrendCell(Added):
 
 @dataclass(frozen=True, slots=True)
 class TrendPart(Added):
-    """Periods that hold any event, by their start in epoch ms."""
+    """Periods with any event, by their start in epoch ms."""
 
     cells: Mapping[int, TrendCell]
 
 
 def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
-    """(users who did it at all, the periods with events)."""
+    """(users with any event, the periods with events)."""
     view, population, stats = run.view, run.population, run.stats
     events, interval = run.binder.windowed(report.events, report.window, view.schema)
     events = anchored(events, view, stats)
@@ -86,9 +86,9 @@ def chunks_inside(view: PartitionView, events: BoundEvents, interval: Interval) 
 
 
 class _SharedPeriods:
-    """Users that were counted already in a period that several chunks touch; a flag per row while it is needed.
+    """Users that were counted already in a period that several chunks share; a flag per row while it is needed.
 
-    Events of wide chunks lie in few of the many periods that these span. They are recorded by (period, row) instead.
+    Events of wide chunks occur in few of the many periods that they span. They are recorded by (period, row) instead.
     """
 
     def __init__(self, periods: Periods, chunks: list[EventChunk], interval: Interval, row_count: int) -> None:
@@ -107,7 +107,7 @@ class _SharedPeriods:
         self._free = list(range(_SHARED_MIN))
 
     def count_wide(self, periods: I64, rows: I64, users: I64) -> None:
-        """Count each user once in a period of those given, before any chunk is opened."""
+        """Counts each user once in these periods, before any chunk is opened."""
         row_count = self.seen.shape[1]
         self._wide = np.unique(periods * row_count + rows)
         touched, counts = np.unique(self._wide // row_count, return_counts=True)
@@ -115,7 +115,7 @@ class _SharedPeriods:
         self._touching[touched] += 1
 
     def open(self, chunk: EventChunk) -> None:
-        """Give a slot to each period that the chunk shares with others; chunks come with buckets ascending."""
+        """Gives a slot to each period that the chunk shares with others; chunks arrive with buckets ascending."""
         for period in np.flatnonzero((self.slots >= 0) & (self._last_bucket < chunk.bucket)):
             slot = int(self.slots[period])
             self.seen[slot] = False
@@ -143,7 +143,7 @@ class _SharedPeriods:
 
 
 class _Tally:
-    """Events and users by period, and who was active at all."""
+    """Events and users by period, and the users active at all."""
 
     def __init__(self, periods: Periods, population: Bools, shared: _SharedPeriods) -> None:
         self.events: I64 = np.zeros(len(periods), np.int64)
@@ -154,7 +154,7 @@ class _Tally:
         self._wide: list[tuple[I64, I64]] | None = []
 
     def add(self, scanned: Scanned) -> None:
-        """Count the events of a chunk; wide ones come first."""
+        """Counts the events of a chunk; wide ones come first."""
         if is_wide(scanned.chunk):
             self._add_wide(scanned)
         else:
@@ -162,7 +162,7 @@ class _Tally:
             self._add_dense(scanned)
 
     def finish(self) -> None:
-        """Count the users of wide chunks, once all of these were added."""
+        """Counts the users of wide chunks, once all of them were added."""
         if self._wide:
             periods, rows = (np.concatenate(part) for part in zip(*self._wide, strict=True))
             self._shared.count_wide(periods, rows, self.users)
@@ -212,7 +212,7 @@ class _Totals:
         self._fractions = dict[int, int]()
 
     def add(self, scanned: Scanned, prop: int, stats: NodeStats) -> None:
-        """Add the numbers that a property has on the events of a chunk."""
+        """Adds the numbers that a property has on the events of a chunk."""
         for kind, column in scanned.chunk.variants(prop):
             presence, mask = column.presence(), scanned.mask_or_ones()
             mask = mask if presence is None else mask & presence
@@ -238,7 +238,7 @@ class _Totals:
         }
 
     def _add_floats(self, found: I32, bits: I64) -> None:
-        # A number of 560 bytes a period: only for those that have any of these events.
+        # 560 bytes per period: only for periods with any of these events
         held, numbers = np.unique(found, return_inverse=True)
         limbs, counts = no_limbs(held.shape[0]), np.zeros(held.shape[0], np.int64)
         kernels.sum_floats_by_period(np.where(found < 0, found, numbers).astype(np.int32), bits, counts, limbs)
@@ -267,7 +267,7 @@ class _Totals:
 
 @dataclass(frozen=True, slots=True)
 class TrendRow:
-    """One period: `incomplete` where the window or T cuts it."""
+    """One period: `incomplete` if the window or T cuts it."""
 
     start_ms: int
     label: str
@@ -287,7 +287,7 @@ class TrendReport:
 
 
 def trend_rows(report: tree.Trend, part: TrendPart, context: tree.Context) -> tuple[TrendRow, ...]:
-    """A row for each period of the window, the first with events where the window has no start."""
+    """A row for each period of the window, from the first with events if the window has no start."""
     interval, nothing = shown_interval(report.window, context), TrendCell(0, 0, ExactTotal())
     periods = shown_periods(report.unit, part.cells, interval, context.tz)
     rows = list[TrendRow]()

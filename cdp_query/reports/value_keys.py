@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from cdp_store.values import Kind, pack_list
 
-# A value with its kind, so that 1, "1" and true stay apart; (0, None) is "(none)". A whole number is an INT however it
-# was stored. An item of a list that is no single value (null, a list, an object) is the list of that item alone, a
-# LIST by the hexadecimal form of its canonical bytes; so is an empty list.
+# A value with its kind, so that 1, "1" and true stay distinct; (0, None) is "(none)". A whole number is an INT, however
+# it was stored. An item of a list that is not a single value (null, a list, an object) is a LIST with the hexadecimal
+# form of the canonical bytes of a list with only that item; so is an empty list.
 ValueKey = tuple[int, bool | int | float | str | None]
 NONE_KEY: Final[ValueKey] = (0, None)
 _WHOLE_MAX: Final = float(1 << 63)

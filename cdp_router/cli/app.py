@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from typing import Annotated
 
-import typer
+from cdp_router.cli.interrupts import quiet_interrupts
 
-from cdp_router.cli.admin import (
-    audit_command,
-    erase_command,
-    identity_command,
-    keys_command,
-    privacy_command,
-    retention_command,
-    suppressions_command,
-)
-from cdp_router.cli.ask import explain_user_command, profile_command, query_command, segment_command
-from cdp_router.cli.cluster import (
-    by_hand,
-    log_command,
-    members,
-    moves,
-    restore_command,
-    snapshot_command,
-    status_command,
-    up_command,
-    warm_command,
-)
-from cdp_router.cli.console import TlsCa, TlsCert, TlsKey
-from cdp_router.cli.data import dead_letters_command, export_command, import_command, quarantine_command, schema_command
-from cdp_router.client.credentials import API_KEY, TLS, TLS_CA, TLS_CERT, TLS_KEY
+with quiet_interrupts():
+    from importlib import metadata
+
+    import typer
+
+    from cdp_router.cli.admin import (
+        audit_command,
+        erase_command,
+        identity_command,
+        keys_command,
+        privacy_command,
+        retention_command,
+        suppressions_command,
+    )
+    from cdp_router.cli.ask import explain_user_command, profile_command, query_command, segment_command
+    from cdp_router.cli.cluster import (
+        by_hand,
+        log_command,
+        members,
+        moves,
+        restore_command,
+        snapshot_command,
+        status_command,
+        up_command,
+        warm_command,
+    )
+    from cdp_router.cli.console import TlsCa, TlsCert, TlsKey
+    from cdp_router.cli.data import (
+        dead_letters_command,
+        export_command,
+        import_command,
+        quarantine_command,
+        schema_command,
+    )
+    from cdp_router.client.credentials import API_KEY, TLS, TLS_CA, TLS_CERT, TLS_KEY
 
 app = typer.Typer(
     name="cdp",

@@ -101,6 +101,17 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def check_new(to: Path, *, is_folder: bool = False) -> None:
+    """Ends the command unless the path of --to is free for a file, or for a folder, which is made with its parents."""
+    if to.exists():
+        fail(f"{to} exists already; name another place")
+    found = next(parent for parent in to.absolute().parents if parent.exists())
+    if not found.is_dir():
+        fail(f"--to {to}: {found} is not a folder")
+    if not is_folder and not to.parent.exists():
+        fail(f"--to {to}: there is no folder {to.parent}; make it first")
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
     """A client; any failure of the cluster ends the command with one message."""

@@ -1,4 +1,4 @@
-"""The library for applications: clients, background writers, typed results. Loads neither the engine nor the server."""
+"""Library for applications: clients, background writers, typed results. It loads neither the engine nor the server."""
 
 from cdp_router.client.aio import AsyncClient
 from cdp_router.client.connection import Client

@@ -37,9 +37,9 @@ def _connect(address: str, options: Sequence[tuple[str, Any]], tls: Tls | None) 
 
 
 class AsyncClient:
-    """A client of one router for one event loop; `options` are gRPC's channel options beside ours.
+    """A client of one router for one event loop; `options` are gRPC channel options in addition to the usual ones.
 
-    Without `api_key` and `tls` those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
+    Without `api_key` and `tls`, those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Lets go of the connection."""
         await self._channel.close()
 
     async def ingest(
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
     ) -> ingest_pb2.BatchResult:
-        """Make a batch durable, trying again while the cluster is away."""
+        """Makes a batch durable, with retries while the cluster is away."""
         return await self._call(methods.ingest(batch), timeout_seconds, give_up_seconds)
 
     async def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
-        """Ask a question given as a message; again while the cluster is busy, all within the time given."""
+        """Asks a question given as a message, with retries while the cluster is busy, within one time limit."""
         return await self._call(methods.query(request), timeout_seconds)
 
     async def answer(
@@ -82,17 +82,17 @@ class AsyncClient:
         return Answer.from_response(await self.query(query_request(question, **options), timeout_seconds))
 
     async def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
-        """Count the profiles in a segment.
+        """Counts the profiles in a segment.
 
-        Raises RequestFailed with the reason COUNT_WITHHELD where the count is withheld from the key: there are too few
-        users in the segment, or too few outside it.
+        Raises RequestFailed with the reason COUNT_WITHHELD where the key may not see the count: there are too few users
+        in the segment, or too few outside it.
         """
         return told_count(await self.answer(segment, timeout_seconds, **options))
 
     def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        """Stream a segment's members."""
+        """Streams a segment's members."""
         return self._stream(methods.members(request), timeout_seconds)
 
     async def list_members(
@@ -109,13 +109,13 @@ class AsyncClient:
         events_max: int = 0,
         timeout_seconds: float = 30.0,
     ) -> Profile | None:
-        """One profile with its latest events (0: none), None where there is none."""
+        """One profile with its latest events (0: none), or None if there is none."""
         return (await self.find_profiles([profile_name(user_id, anonymous_id)], events_max, timeout_seconds))[0]
 
     async def find_profiles(
         self, names: Sequence[profile_pb2.ProfileName], events_max: int = 0, timeout_seconds: float = 30.0
     ) -> list[Profile | None]:
-        """Up to 100 profiles at once, in the order asked for."""
+        """Up to 100 profiles at once, in the requested order."""
         return await self._call(methods.find_profiles(names, events_max), timeout_seconds)
 
     async def timeline(
@@ -134,87 +134,87 @@ class AsyncClient:
     def export_profile(
         self, name: profile_pb2.ProfileName, timeout_seconds: float = 3600.0
     ) -> AsyncIterator[profile_pb2.ExportProfileResponse]:
-        """Everything that is kept of a person, piece by piece."""
+        """Everything that is kept about a person, in pieces."""
         return self._stream(methods.export_profile(name), timeout_seconds)
 
     def export_records(self, timeout_seconds: float = 3600.0) -> AsyncIterator[export_pb2.ExportRecordsResponse]:
-        """Everything the cluster holds, piece by piece."""
+        """Everything that the cluster holds, in pieces."""
         return self._stream(methods.export_records(), timeout_seconds)
 
     async def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
-        """Read the cluster's status."""
+        """Reads the cluster's status."""
         return await self._call(methods.status(), timeout_seconds)
 
     async def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Create a named segment, or its next version."""
+        """Creates a named segment, or its next version."""
         return await self._call(methods.create_segment(request), timeout_seconds)
 
     async def segment(
         self, name: str, version: int | None = None, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Read a version of a named segment, the newest where none is given."""
+        """Reads a version of a named segment, by default the newest."""
         return await self._call(methods.segment(name, version), timeout_seconds)
 
     async def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
-        """List named segments in their newest versions."""
+        """Lists the newest versions of named segments."""
         return await self._call(methods.segments(), timeout_seconds)
 
     async def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
-        """Delete a named segment; the number of its versions."""
+        """Deletes a named segment; returns the number of its versions."""
         return await self._call(methods.delete_segment(name), timeout_seconds)
 
     async def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
-        """Read the names the cluster has seen."""
+        """Reads the names that the cluster has seen."""
         return await self._call(methods.schema(), timeout_seconds)
 
     async def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float = 30.0
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a profile for good; asking again for one that is gone changes nothing."""
+        """Erases a profile for good; repeating it has no effect."""
         return await self._call(methods.erase(request), timeout_seconds)
 
     async def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
-        """Remove what erased profiles have left in the files of every shard; wait for it."""
+        """Removes the remains of erased profiles from the files of every shard, and waits for it."""
         return await self._call(methods.purge(), timeout_seconds)
 
     async def check(self, timeout_seconds: float = 10.0) -> None:
-        """Find out whether a router answers, which needs no key."""
+        """Checks that a router answers, which needs no key."""
         await self._call(methods.check(), timeout_seconds)
 
     async def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
-        """Read what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
+        """Reads what keys without profile-read may not see: names marked personal, and counts below a minimum."""
         return await self._call(methods.privacy(), timeout_seconds)
 
     async def change_privacy(
         self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
     ) -> privacy_pb2.Privacy:
-        """Change what is withheld from keys without profile-read."""
+        """Changes what keys without profile-read may not see."""
         return await self._call(methods.change_privacy(request), timeout_seconds)
 
     async def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
-        """Read how long events are kept."""
+        """Reads how long events are kept."""
         return await self._call(methods.retention(), timeout_seconds)
 
     async def set_retention(
         self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
     ) -> admin_pb2.SetRetentionResponse:
-        """Change how long events are kept; older ones are dropped for good."""
+        """Changes how long events are kept; older ones are dropped for good."""
         return await self._call(methods.set_retention(rule), timeout_seconds)
 
     async def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
-        """Read the digest of all data."""
+        """Reads the digest of all data."""
         return await self._call(methods.digest(), timeout_seconds)
 
     async def snapshot(
         self, destination: str = "", timeout_seconds: float = 3600.0
     ) -> admin_pb2.CreateSnapshotResponse:
-        """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
+        """Makes every shard write a snapshot, and copy it to a path or URI if one is given; waits for it."""
         return await self._call(methods.snapshot(destination), timeout_seconds)
 
     async def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
-        """Have every shard check the files of its snapshots."""
+        """Makes every shard check the files of its snapshots."""
         return await self._call(methods.verify(), timeout_seconds)
 
     async def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:

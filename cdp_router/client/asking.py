@@ -1,4 +1,4 @@
-"""Requests from what people ask with: text, expressions of cdp_router.client.questions, or messages."""
+"""Requests from the forms that questions have: text, expressions of cdp_router.client.questions, or messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from cdp_router.records.as_of import AsOf, as_of_stamp
 
 
 class Asked(Protocol):
-    """A segment or a report, as an expression that gives its message."""
+    """A segment or a report, as an expression that has a message."""
 
     def question(self) -> segment_pb2.Question:
         """The question as a message."""
 
 
 class MembersOptions(TypedDict, total=False):
-    """Options of a list of members; `as_of` without a zone is in the question's, a date its first instant there."""
+    """Options of a list of members; an `as_of` without a zone is in the question's zone, a date is its first instant
+    there.
+    """
 
     as_of: AsOf
     tz: str
@@ -28,7 +30,7 @@ class MembersOptions(TypedDict, total=False):
 
 
 class QueryOptions(TypedDict, total=False):
-    """Options of a question; `as_of` without a zone is in the question's, a date its first instant there."""
+    """Options of a question; an `as_of` without a zone is in the question's zone, a date is its first instant there."""
 
     as_of: AsOf
     tz: str
@@ -47,7 +49,7 @@ def query_request(question: str | Asked, **options: Unpack[QueryOptions]) -> que
 
 
 def members_request(segment: str | Asked, **options: Unpack[MembersOptions]) -> query_pb2.MembersRequest:
-    """A segment whose members are wanted."""
+    """A request for the members of a segment."""
     if isinstance(segment, str):
         return query_pb2.MembersRequest(text=segment, **_fields(options))
     question = segment.question()

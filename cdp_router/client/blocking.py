@@ -24,7 +24,7 @@ def _connect(address: str, tls: Tls | None) -> grpc.Channel:
 
 
 class Connection:
-    """One channel to a router, and how calls over it are made."""
+    """One channel to a router, and the calls over it."""
 
     def __init__(self, address: str, api_key: str | None = None, tls: Tls | None = None) -> None:
         self.address, shown = address, authorization(api_key)
@@ -40,7 +40,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Lets go of the connection."""
         self._channel.close()
 
     def _call(self, call: Call[Result], timeout_seconds: float, give_up_seconds: float | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""Calls to a router as values, and when one is made again: what both clients share. Nothing here does I/O."""
+"""Calls to a router as values, and the rules of their retries, shared by both clients. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 class Router:
     """The services of a router over one channel; over an asynchronous one, their methods return awaitables."""
 
-    def __init__(self, channel: Any, shown: Metadata) -> None:  # either kind: generated stubs know only one at a time
+    def __init__(self, channel: Any, shown: Metadata) -> None:  # either kind: generated stubs know only one of them
         self.health: Any = channel.unary_unary(HEALTH)
         carried: Any = carrying(channel, shown)
         self.ingest: IngestServiceStub = IngestServiceStub(carried)
@@ -49,7 +49,7 @@ class Router:
 
 
 class Again(Enum):
-    """After which failures a call is made again."""
+    """Failures after which a call is made again."""
 
     NEVER = "never"
     WHILE_AWAY = "while the cluster is away"  # each attempt may take the whole time
@@ -58,7 +58,7 @@ class Again(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Result]):
-    """A call: how it begins, and what its response means."""
+    """A call: its request, and the meaning of its response."""
 
     begin: Callable[[Router, float], Any]
     read: Callable[[Any], Result]
@@ -74,7 +74,7 @@ class StreamCall(Generic[Response]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A page of a list, and the call for the next one where there is one."""
+    """A page of a list, and the call for the next page if there is one."""
 
     items: Sequence[Item]
     next: Call[Page[Item]] | None
@@ -105,7 +105,7 @@ def stream(
 
 
 class Attempts:
-    """The attempts at one call; instants are seconds of a monotonic clock."""
+    """Attempts at one call; instants are seconds of a monotonic clock."""
 
     def __init__(
         self, again: Again, address: str, now: float, timeout_seconds: float, give_up_seconds: float | None = None
@@ -115,11 +115,13 @@ class Attempts:
         self._backoff = Backoff(now, timeout_seconds if give_up_seconds is None else give_up_seconds)
 
     def seconds(self, now: float) -> float:
-        """Time limit of the next attempt, in seconds; attempts WHILE_BUSY get what is left of the whole time."""
+        """Time limit of the next attempt, in seconds; attempts WHILE_BUSY share the whole time."""
         return self._give_up_at - now if self._again is Again.WHILE_BUSY else self._seconds
 
     def wait_after(self, error: Any, now: float) -> float:
-        """Seconds to wait after a grpc.RpcError before the next attempt; raises the failure where there is none."""
+        """Seconds to wait after a grpc.RpcError before the next attempt; raises the failure if there is no other
+        attempt.
+        """
         failure, wait = failure_of(error, self._address), None
         if self._again is Again.WHILE_AWAY:
             wait = self._backoff.next(error.code(), failure, now)

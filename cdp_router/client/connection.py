@@ -1,4 +1,4 @@
-"""A client of a cluster's router: its calls, by name."""
+"""Client of a cluster's router: its calls, by name."""
 
 from __future__ import annotations
 
@@ -27,32 +27,35 @@ from cdp_router.client.results import Answer, Event, MemberBatches, Members, Pro
 
 
 class Client(Connection):
-    """A synchronous client of one router. Safe to use from several threads.
+    """A synchronous client of one router, safe to use from several threads.
 
-    Without `api_key` and `tls` those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
+    Without `api_key` and `tls`, those of the environment are used: CDP_API_KEY; CDP_TLS_CA, CDP_TLS_CERT, CDP_TLS_KEY.
     """
 
     def ingest(
         self, batch: ingest_pb2.Batch, timeout_seconds: float = 60.0, give_up_seconds: float = 60.0
     ) -> ingest_pb2.BatchResult:
-        """Make a batch durable. Sends it again while the cluster is away, up to `give_up_seconds`: its batch_id keeps
-        what was taken already from being taken twice."""
+        """Makes a batch durable.
+
+        Sends it again while the cluster is away, up to `give_up_seconds`. Its batch_id keeps records from being
+        accepted twice.
+        """
         return self._call(methods.ingest(batch), timeout_seconds, give_up_seconds)
 
     def query(self, request: query_pb2.QueryRequest, timeout_seconds: float = 30.0) -> query_pb2.QueryResponse:
-        """Ask a question; again while the cluster is busy, all within the time given."""
+        """Asks a question, with retries while the cluster is busy, within one time limit."""
         return self._call(methods.query(request), timeout_seconds)
 
     def call(
         self, question: Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]
     ) -> query_pb2.QueryResponse:
-        """Ask a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
+        """Asks a question built with cdp_router.client.questions; `options` are fields of QueryRequest."""
         return self.query(query_request(question, **options), timeout_seconds)
 
     def members(
         self, request: query_pb2.MembersRequest, timeout_seconds: float = 300.0
     ) -> Iterator[query_pb2.MembersResponse]:
-        """Stream a segment's members."""
+        """Streams a segment's members."""
         return self._stream(methods.members(request), timeout_seconds)
 
     def answer(self, question: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> Answer:
@@ -60,24 +63,26 @@ class Client(Connection):
         return Answer.from_response(self.query(query_request(question, **options), timeout_seconds))
 
     def count(self, segment: str | Asked, timeout_seconds: float = 30.0, **options: Unpack[QueryOptions]) -> int:
-        """Count the profiles in a segment.
+        """Counts the profiles in a segment.
 
-        Raises RequestFailed with the reason COUNT_WITHHELD where the count is withheld from the key: there are too few
-        users in the segment, or too few outside it.
+        Raises RequestFailed with the reason COUNT_WITHHELD where the key may not see the count: there are too few users
+        in the segment, or too few outside it.
         """
         return told_count(self.answer(segment, timeout_seconds, **options))
 
     def list_members(
         self, segment: str | Asked, timeout_seconds: float = 300.0, **options: Unpack[MembersOptions]
     ) -> Members:
-        """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest, such as as_of
-        and attributes, which makes columns of them."""
+        """The members of a segment, for Arrow, pandas or Polars; `options` are fields of MembersRequest.
+
+        They include `as_of`, and `attributes`, which become columns.
+        """
         return Members.from_responses(self.members(members_request(segment, **options), timeout_seconds))
 
     def stream_members(
         self, segment: str | Asked, timeout_seconds: float = 3600.0, **options: Unpack[MembersOptions]
     ) -> MemberBatches:
-        """The members of a segment batch by batch, for lists too long to hold; `options` as for list_members."""
+        """The members of a segment in batches, for lists too long for memory; `options` as for list_members."""
         return MemberBatches(self.members(members_request(segment, **options), timeout_seconds))
 
     def find_profile(
@@ -87,13 +92,13 @@ class Client(Connection):
         events_max: int = 0,
         timeout_seconds: float = 30.0,
     ) -> Profile | None:
-        """One profile with its latest events (0: none), None where there is none."""
+        """One profile with its latest events (0: none), or None if there is none."""
         return self.find_profiles([profile_name(user_id, anonymous_id)], events_max, timeout_seconds)[0]
 
     def find_profiles(
         self, names: Sequence[profile_pb2.ProfileName], events_max: int = 0, timeout_seconds: float = 30.0
     ) -> list[Profile | None]:
-        """Up to 100 profiles at once, in the order asked for."""
+        """Up to 100 profiles at once, in the requested order."""
         return self._call(methods.find_profiles(names, events_max), timeout_seconds)
 
     def timeline(
@@ -111,7 +116,7 @@ class Client(Connection):
     def export_profile(
         self, name: profile_pb2.ProfileName, timeout_seconds: float = 3600.0
     ) -> Iterator[profile_pb2.ExportProfileResponse]:
-        """Everything that is kept of a person, piece by piece; cdp_router.client.exporting writes files of it."""
+        """Everything that is kept about a person, in pieces; cdp_router.client.exporting writes files of it."""
         return self._stream(methods.export_profile(name), timeout_seconds)
 
     def export_records(self, timeout_seconds: float = 3600.0) -> Iterator[export_pb2.ExportRecordsResponse]:
@@ -121,70 +126,70 @@ class Client(Connection):
     def profile(
         self, request: query_pb2.GetProfileRequest, timeout_seconds: float = 30.0
     ) -> query_pb2.GetProfileResponse:
-        """Read one profile."""
+        """Reads one profile."""
         return self._call(plain(lambda router: router.query.GetProfile, request), timeout_seconds)
 
     def explain_user(
         self, request: proof_pb2.ExplainUserRequest, timeout_seconds: float = 30.0
     ) -> proof_pb2.ExplainUserResponse:
-        """Explain for one user whether it is in a segment: the verdict, and for each part what decided it."""
+        """Explains for one user whether it is in a segment: the verdict, and for each part what decided it."""
         return self._call(plain(lambda router: router.proofs.ExplainUser, request), timeout_seconds)
 
     def explain_identity(
         self, identifier: query_pb2.Identifier, timeout_seconds: float = 30.0
     ) -> identity_pb2.ExplainIdentityResponse:
-        """Read the profile that an identifier belongs to, and the messages that bound the profile's identifiers."""
+        """Reads the profile that an identifier belongs to, and the messages that linked its identifiers."""
         request = identity_pb2.ExplainIdentityRequest(identifier=identifier)
         return self._call(plain(lambda router: router.identity.ExplainIdentity, request), timeout_seconds)
 
     def unlink(self, request: identity_pb2.UnlinkIdentifierRequest, timeout_seconds: float = 60.0) -> bool:
-        """Take two identifiers apart for good; False where they were."""
+        """Separates two identifiers for good; False if they were separate already."""
         return self._call(plain(lambda router: router.identity.UnlinkIdentifier, request), timeout_seconds).changed
 
     def create_segment(
         self, request: named_segment_pb2.CreateSegmentRequest, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Create a named segment, or its next version."""
+        """Creates a named segment, or its next version."""
         return self._call(methods.create_segment(request), timeout_seconds)
 
     def segment(
         self, name: str, version: int | None = None, timeout_seconds: float = 30.0
     ) -> named_segment_pb2.NamedSegment:
-        """Read a version of a named segment, the newest where none is given."""
+        """Reads a version of a named segment, by default the newest."""
         return self._call(methods.segment(name, version), timeout_seconds)
 
     def segments(self, timeout_seconds: float = 30.0) -> named_segment_pb2.ListSegmentsResponse:
-        """List named segments in their newest versions."""
+        """Lists the newest versions of named segments."""
         return self._call(methods.segments(), timeout_seconds)
 
     def delete_segment(self, name: str, timeout_seconds: float = 30.0) -> int:
-        """Delete a named segment; the number of its versions."""
+        """Deletes a named segment; returns the number of its versions."""
         return self._call(methods.delete_segment(name), timeout_seconds)
 
     def check(self, timeout_seconds: float = 10.0) -> None:
-        """Find out whether a router answers, which needs no key."""
+        """Checks that a router answers, which needs no key."""
         self._call(methods.check(), timeout_seconds)
 
     def status(self, timeout_seconds: float = 10.0) -> admin_pb2.GetStatusResponse:
-        """Read the cluster's status."""
+        """Reads the cluster's status."""
         return self._call(methods.status(), timeout_seconds)
 
     def schema(self, timeout_seconds: float = 10.0) -> admin_pb2.GetSchemaResponse:
-        """Read the names the cluster has seen."""
+        """Reads the names that the cluster has seen."""
         return self._call(methods.schema(), timeout_seconds)
 
     def schema_rules(self, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
-        """Read the rules that records are checked by."""
+        """Reads the rules that records are checked against."""
         request = schema_pb2.GetSchemaRulesRequest()
         return self._call(plain(lambda router: router.schema.GetSchemaRules, request), timeout_seconds).rules
 
     def set_schema_rules(self, rules: schema_pb2.SchemaRules, timeout_seconds: float = 30.0) -> schema_pb2.SchemaRules:
-        """Replace the rules that records are checked by."""
+        """Replaces the rules that records are checked against."""
         request = schema_pb2.SetSchemaRulesRequest(rules=rules)
         return self._call(plain(lambda router: router.schema.SetSchemaRules, request), timeout_seconds).rules
 
     def discover_schema(self, timeout_seconds: float = 3600.0) -> schema_pb2.DiscoverSchemaResponse:
-        """Read the events and attributes that the cluster has seen: names, types, counts, first and last times."""
+        """Reads the events and attributes that the cluster has seen: names, types, counts, first and last times."""
         request = schema_pb2.DiscoverSchemaRequest()
         return self._call(plain(lambda router: router.schema.DiscoverSchema, request), timeout_seconds)
 
@@ -203,92 +208,97 @@ class Client(Connection):
     def redrive_quarantined(
         self, event: str | None = None, timeout_seconds: float = 3600.0
     ) -> schema_pb2.RedriveQuarantinedResponse:
-        """Take the records in quarantine that break no rule any more; with a name only events of it."""
+        """Accepts the quarantined records that no longer break a rule, optionally only events of one name."""
         request = schema_pb2.RedriveQuarantinedRequest(event=event)
         return self._call(plain(lambda router: router.schema.RedriveQuarantined, request), timeout_seconds)
 
     def forget_events(
         self, events: Sequence[str], *, unused: bool = False, timeout_seconds: float = 3600.0
     ) -> list[str]:
-        """Drop all events of some names for good, with `unused` free the names without events too; which they were."""
+        """Drops all events of some names for good; returns the names that existed.
+
+        With `unused`, names without events are freed too.
+        """
         request = schema_pb2.ForgetEventsRequest(events=events, unused=unused)
         return list(self._call(plain(lambda router: router.schema.ForgetEvents, request), timeout_seconds).events)
 
     def drop_quarantined(self, event: str | None = None, timeout_seconds: float = 3600.0) -> int:
-        """Throw records in quarantine away, with a name only events of it; how many there were."""
+        """Drops quarantined records, optionally only events of one name; returns their number."""
         request = schema_pb2.DropQuarantinedRequest(event=event)
         return self._call(plain(lambda router: router.schema.DropQuarantined, request), timeout_seconds).dropped
 
     def erase(
         self, request: admin_pb2.EraseProfileRequest, timeout_seconds: float | None = None
     ) -> admin_pb2.EraseProfileResponse:
-        """Forget a person for good, with a receipt; asking again for one that is gone changes nothing. With `purge` it
-        may take as long as reading and writing everything does."""
+        """Erases a person for good, with a receipt; repeating it has no effect.
+
+        With `purge` it may take as long as reading and rewriting everything.
+        """
         seconds = timeout_seconds or (3600.0 if request.purge else 30.0)
         return self._call(methods.erase(request), seconds)
 
     def suppressions(self, timeout_seconds: float = 30.0) -> list[admin_pb2.SuppressedIdentifier]:
-        """Identifiers of erased people under which nothing is taken, by their keyed hashes."""
+        """Identifiers of erased people whose records are refused, by their keyed hashes."""
         request = admin_pb2.ListSuppressionsRequest()
         found = self._call(plain(lambda router: router.admin.ListSuppressions, request), timeout_seconds)
         return list(found.suppressed)
 
     def lift_suppression(self, request: admin_pb2.LiftSuppressionRequest, timeout_seconds: float = 30.0) -> bool:
-        """Let records come in again under an identifier; False where it was not suppressed."""
+        """Accepts records under an identifier again; False if it was not suppressed."""
         return self._call(plain(lambda router: router.admin.LiftSuppression, request), timeout_seconds).lifted
 
     def purge(self, timeout_seconds: float = 3600.0) -> admin_pb2.PurgeErasedResponse:
-        """Remove what erased profiles have left in the files of every shard; wait for it."""
+        """Removes the remains of erased profiles from the files of every shard, and waits for it."""
         return self._call(methods.purge(), timeout_seconds)
 
     def privacy(self, timeout_seconds: float = 30.0) -> privacy_pb2.Privacy:
-        """Read what is withheld from keys without profile-read: names marked personal, and counts below a minimum."""
+        """Reads what keys without profile-read may not see: names marked personal, and counts below a minimum."""
         return self._call(methods.privacy(), timeout_seconds)
 
     def change_privacy(
         self, request: privacy_pb2.ChangePrivacyRequest, timeout_seconds: float = 30.0
     ) -> privacy_pb2.Privacy:
-        """Change what is withheld from keys without profile-read."""
+        """Changes what keys without profile-read may not see."""
         return self._call(methods.change_privacy(request), timeout_seconds)
 
     def retention(self, timeout_seconds: float = 30.0) -> admin_pb2.GetRetentionResponse:
-        """Read how long events are kept."""
+        """Reads how long events are kept."""
         return self._call(methods.retention(), timeout_seconds)
 
     def set_retention(
         self, rule: admin_pb2.RetentionRule, timeout_seconds: float = 60.0
     ) -> admin_pb2.SetRetentionResponse:
-        """Change how long events are kept; older ones are dropped for good."""
+        """Changes how long events are kept; older ones are dropped for good."""
         return self._call(methods.set_retention(rule), timeout_seconds)
 
     def placements(self, timeout_seconds: float = 10.0) -> admin_pb2.ListPlacementsResponse:
-        """List the shard of each partition, the progress of moves, and the shards that did not answer."""
+        """Lists the shard of each partition, the progress of moves, and the shards that did not answer."""
         request = admin_pb2.ListPlacementsRequest()
         return self._call(plain(lambda router: router.admin.ListPlacements, request), timeout_seconds)
 
     def move(self, partition: int, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.PartitionMove:
-        """Begin to move a partition to a shard."""
+        """Begins to move a partition to a shard."""
         request = admin_pb2.MovePartitionRequest(partition=partition, shard=shard)
         return self._call(plain(lambda router: router.admin.MovePartition, request), timeout_seconds).move
 
     def drain(self, shard: int, timeout_seconds: float = 30.0) -> admin_pb2.DrainShardResponse:
-        """Begin to move all partitions of a shard to others."""
+        """Begins to move all partitions of a shard to others."""
         request = admin_pb2.DrainShardRequest(shard=shard)
         return self._call(plain(lambda router: router.admin.DrainShard, request), timeout_seconds)
 
     def stop_move(self, partition: int, timeout_seconds: float = 30.0) -> bool:
-        """Leave a partition where it is; False where that is too late, or nothing is under way."""
+        """Stops the move of a partition; False if it is too late, or none is in progress."""
         request = admin_pb2.StopMoveRequest(partition=partition)
         return self._call(plain(lambda router: router.admin.StopMove, request), timeout_seconds).stopped
 
     def digest(self, timeout_seconds: float = 3600.0) -> admin_pb2.GetDigestResponse:
-        """Read the digest of all data."""
+        """Reads the digest of all data."""
         return self._call(methods.digest(), timeout_seconds)
 
     def snapshot(self, destination: str = "", timeout_seconds: float = 3600.0) -> admin_pb2.CreateSnapshotResponse:
-        """Have every shard write a snapshot, and copy it to a path or URI if one is given; wait for it."""
+        """Makes every shard write a snapshot, and copy it to a path or URI if one is given; waits for it."""
         return self._call(methods.snapshot(destination), timeout_seconds)
 
     def verify(self, timeout_seconds: float = 3600.0) -> admin_pb2.VerifySnapshotsResponse:
-        """Have every shard check the files of its snapshots."""
+        """Makes every shard check the files of its snapshots."""
         return self._call(methods.verify(), timeout_seconds)

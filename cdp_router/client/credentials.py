@@ -19,20 +19,20 @@ _KEY_CHARS_MAX: Final = 1024
 
 
 def authorization(api_key: str | None) -> Metadata:
-    """Metadata that calls carry for an API key: the given one, else that in CDP_API_KEY; empty without any.
+    """Metadata of calls for an API key: the given one, else that in CDP_API_KEY; empty without any.
 
-    Raises CredentialsUnusable for a text that can be no key, such as one read from a file with its end of line.
+    Raises CredentialsUnusable for a text that cannot be a key, such as one read from a file with its line end.
     """
     key = os.environ.get(API_KEY, "") if api_key is None else api_key
     if not key:
         return ()
     if not (key.isascii() and key.isprintable() and " " not in key) or len(key) > _KEY_CHARS_MAX:
-        raise CredentialsUnusable("this is no API key: those are one short word that begins with cdp_")
+        raise CredentialsUnusable("this is not an API key: a key is one short word that begins with cdp_")
     return (("authorization", f"Bearer {key}"),)
 
 
 def tls_of_environment() -> Tls | None:
-    """The certificates that CDP_TLS_CERT, CDP_TLS_KEY and CDP_TLS_CA name; CDP_TLS alone has connections encrypted."""
+    """The certificates that CDP_TLS_CERT, CDP_TLS_KEY and CDP_TLS_CA name; CDP_TLS alone encrypts connections."""
     certificate, key, ca = (
         Path(os.environ[name]) if os.environ.get(name) else None for name in (TLS_CERT, TLS_KEY, TLS_CA)
     )

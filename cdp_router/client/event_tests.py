@@ -1,4 +1,4 @@
-"""Predicates over events beyond counts and sums, and filters on an event's time."""
+"""Predicates over events other than counts and sums, and filters on an event's time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Names = str | Sequence[str]
 
 
 class _OfEvents(Windowed):
-    """Events in a window that something is asked about."""
+    """Events in a window, the subject of a predicate."""
 
     def __init__(self, names: Names, filters: Sequence[Filter]) -> None:
         self._events = Events(names, *filters).message()
@@ -45,7 +45,7 @@ class _OfEvents(Windowed):
 
 
 class recency(_OfEvents, Compared):  # noqa: N801  # reads as a word of the language
-    """Time since the last such event, to be compared with a duration: recency("Charged") > "30d"."""
+    """Time since the last such event, compared with a duration: recency("Charged") > "30d"."""
 
     def __init__(self, names: Names, *filters: Filter) -> None:
         super().__init__(names, filters)
@@ -78,7 +78,7 @@ def last_of(names: Names, name: str, *filters: Filter) -> _EdgeValue:
 
 
 class mostly(_OfEvents, Tested):  # noqa: N801  # reads as a word of the language
-    """The property's most frequent value, tied ones included: mostly("Charged", "method") == "card"."""
+    """The property's most frequent value, including ties: mostly("Charged", "method") == "card"."""
 
     def __init__(self, names: Names, name: str, *filters: Filter) -> None:
         super().__init__(names, filters)
@@ -90,9 +90,11 @@ class mostly(_OfEvents, Tested):  # noqa: N801  # reads as a word of the languag
 
 
 class share(_OfEvents, Tested):  # noqa: N801  # reads as a word of the language
-    """The share of events with such a value among those that have the property; compared twice, in parentheses:
+    """The share of events with such a value among those that have the property.
 
-    (share("Charged", "method") == "card") >= 0.4
+    It takes two comparisons, the first in parentheses:
+
+        (share("Charged", "method") == "card") >= 0.4
     """
 
     def __init__(self, names: Names, name: str, *filters: Filter) -> None:
@@ -119,7 +121,7 @@ class _Share(Compared):
 
 
 class nth(Segment, Windowed):  # noqa: N801  # reads as a word of the language
-    """The number-th event, from 1, of some passes all filters: nth(Events("Charged"), 2, prop("amount") > 10)."""
+    """The number-th event, counted from 1, passes all filters: nth(Events("Charged"), 2, prop("amount") > 10)."""
 
     def __init__(self, events: str | Events, number: int, *filters: Filter) -> None:
         test = pb.NthTest(events=_message(events), number=number)
@@ -144,7 +146,9 @@ def regularly(names: Names, *filters: Filter, times: int, per: str, periods: int
 
 
 def stopped(names: Names, *filters: Filter, earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Segment:
-    """Done in the earlier window and not in the later one: stopped("Charged", earlier={"ago": ("30d", "90d")}, ...)."""
+    """The event happened in the earlier window and not in the later: stopped("Charged", earlier={"ago": ("30d",
+    "90d")}, ...).
+    """
     events = Events(names, *filters).message()
     return Segment(
         pb.Segment(stopped=pb.StoppedTest(events=events, earlier=window_of(earlier), later=window_of(later)))
@@ -152,7 +156,7 @@ def stopped(names: Names, *filters: Filter, earlier: Mapping[str, Any], later: M
 
 
 def resumed(names: Names, *filters: Filter, gap: Mapping[str, Any]) -> Segment:
-    """Not done in the gap, but before and after it: resumed("Charged", gap={"ago": ("30d", "60d")})."""
+    """The event did not happen in the gap, but before and after it: resumed("Charged", gap={"ago": ("30d", "60d")})."""
     events = Events(names, *filters).message()
     return Segment(pb.Segment(resumed=pb.ResumedTest(events=events, gap=window_of(gap))))
 

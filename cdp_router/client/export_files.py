@@ -1,4 +1,4 @@
-"""Everything a cluster holds as a folder of files, one for each kind of record; `cdp import` takes them back."""
+"""Everything that a cluster holds as a folder of files, one per kind of record; `cdp import` reads them back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVENT: Final = ("event", pa.string())
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of record: the name of its file, its columns, and what its values are called in CSV and NDJSON."""
+    """A kind of record: the name of its file, its columns, and the name of its values in CSV and NDJSON."""
 
     name: str
     schema: pa.Schema
@@ -51,12 +51,12 @@ class RecordsIncomplete(Exception):
     """The stream of an export ended before its end."""
 
     def __init__(self) -> None:
-        super().__init__("the export broke off: what came is not all there is; export again")
+        super().__init__("the export broke off and is incomplete; export again")
 
 
 @dataclass(slots=True)
 class Exported:
-    """Numbers of an export: records written by kind, and events left out because retention kept only their counts."""
+    """Results of an export: records written by kind, and events left out because retention kept only their counts."""
 
     records: dict[str, int] = field(default_factory=dict)
     dropped_events: int = 0
@@ -68,9 +68,9 @@ def write_records(
     file_format: FileFormat,
     progress: Callable[[int], None],
 ) -> Exported:
-    """Write the files links, profiles, attributes and events; the folder gets its name when all are whole.
+    """Writes the files links, profiles, attributes and events; the folder gets its name when all are complete.
 
-    `progress` is told how many records were written. RecordsIncomplete where the stream broke off.
+    `progress` receives the number of records written. RecordsIncomplete where the stream broke off.
     """
     end: export_pb2.ExportRecordsEnd | None = None
     with whole_folder(folder) as part:
@@ -103,7 +103,7 @@ def _batches(kind: _Kind, table: pa.Table, file_format: FileFormat) -> Iterator[
 
 
 def _in_json(kind: _Kind, table: pa.Table) -> pa.Table:
-    """The values of each record as one JSON object; which of them are times stands beside it."""
+    """The values of each record as one JSON object, alongside a list of those that are times."""
     encode = msgspec.json.Encoder().encode
     objects, times = list[bytes](), list[bytes | None]()
     for values in table.column(VALUES).to_pylist():
@@ -117,7 +117,7 @@ def _in_json(kind: _Kind, table: pa.Table) -> pa.Table:
 
 
 def _plain(value: Mapping[str, Any]) -> Any:
-    """A value as JSON has it; null for an attribute that was removed."""
+    """A value in JSON; null for an attribute that was removed."""
     for name, found in value.items():
         if name != "name" and found is not None:
             return msgspec.Raw(found.encode()) if name == "list" else found

@@ -1,4 +1,4 @@
-"""A person's export as files: one JSON document, or a folder of Parquet tables; written piece by piece."""
+"""A person's export as files: one JSON document, or a folder of Parquet tables; written in pieces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 EVENTS_FILE: Final = "events.parquet"
 CHANGES_FILE: Final = "attributes.parquet"
 PERSON_FILE: Final = "person.json"
-_PART: Final = ".part"  # of the name of what is not whole yet
+_PART: Final = ".part"  # suffix of an incomplete file
 _VALUE_KINDS: Final = ("boolean", "integer", "number", "text", "time", "list")
 _CAME_IN: Final = ("source_kind", "source_id", "message_id", "received", "partition", "sequence", "envelope")
 
@@ -28,13 +28,13 @@ class ExportIncomplete(Exception):
     """The stream of an export ended before its end."""
 
     def __init__(self) -> None:
-        super().__init__("the export broke off: what was written is not all there is; export again")
+        super().__init__("the export broke off and is incomplete; export again")
 
 
 def write_json(
     responses: Iterable[profile_pb2.ExportProfileResponse], out: IO[str] | TextIOBase
 ) -> profile_pb2.ExportEnd:
-    """One document: person, records in order of time, profiles that they stand under, and how many there are."""
+    """Writes one document: the person, records in order of time, their profiles, and the number of records."""
     profiles, end, separator = list[Any](), None, "\n"
     for response in responses:
         match response.WhichOneof("part"):
@@ -56,7 +56,7 @@ def write_json(
 
 
 def write_json_file(responses: Iterable[profile_pb2.ExportProfileResponse], path: Path) -> profile_pb2.ExportEnd:
-    """That document as a file, which gets its name when it is whole."""
+    """Writes that document to a file, which gets its name when it is complete."""
     part = path.with_name(f"{path.name}{_PART}")
     with part.open("w", encoding="utf-8") as out:
         end = write_json(responses, out)
@@ -65,8 +65,10 @@ def write_json_file(responses: Iterable[profile_pb2.ExportProfileResponse], path
 
 
 def write_parquet(responses: Iterable[profile_pb2.ExportProfileResponse], folder: Path) -> profile_pb2.ExportEnd:
-    """Events and values of attributes as two Parquet files, the rest as JSON, in a folder that gets its name when it is
-    whole."""
+    """Writes events and values of attributes as two Parquet files, the rest as JSON.
+
+    They are in a folder that gets its name when it is complete.
+    """
     part = folder.with_name(f"{folder.name}{_PART}")
     part.mkdir(parents=True, exist_ok=True)
     person, end = dict[str, Any](), None
@@ -92,19 +94,19 @@ def write_parquet(responses: Iterable[profile_pb2.ExportProfileResponse], folder
 
 
 class _Tables:
-    """The two Parquet files, opened when their columns are known."""
+    """The two Parquet files, opened once their columns are known."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
         self._writers = dict[str, Any]()
 
     def write(self, stream: bytes) -> None:
-        """Add records."""
+        """Adds records."""
         with pa.ipc.open_stream(stream) as reader:
             self._split(reader.read_all())
 
     def finish(self) -> None:
-        """Write a file without rows for each table that got no records."""
+        """Writes a file without rows for each table that got no records."""
         for name in (EVENTS_FILE, CHANGES_FILE):
             if name not in self._writers:
                 self._write(name, _no_records())
@@ -114,7 +116,7 @@ class _Tables:
         events = records.filter(pc.invert(is_change))
         self._write(EVENTS_FILE, events.rename_columns({"values": "properties"}))
         changes = records.filter(is_change).drop_columns(["event"])
-        # A change is of one attribute: its only value stands in columns of its own.
+        # A change concerns one attribute, so its only value has columns of its own.
         values = changes.column("values").combine_chunks().flatten()
         at = changes.schema.get_field_index("values")
         changes = changes.remove_column(at)
@@ -138,7 +140,7 @@ def _no_records() -> pa.Table:
 
 
 def _records(stream: bytes) -> Iterator[dict[str, Any]]:
-    """Records much like those of ingested files: an event with properties, or attributes, with the time."""
+    """Records similar to those of ingested files: an event with properties, or attributes, with the time."""
     with pa.ipc.open_stream(stream) as reader:
         for row in reader.read_all().to_pylist():
             record: dict[str, Any] = {} if row["event"] is None else {"event": row["event"]}
@@ -152,7 +154,7 @@ def _records(stream: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _value(value: Mapping[str, Any]) -> Any:
-    """A value as JSON has it; null for an attribute that was removed."""
+    """A value in JSON; null for an attribute that was removed."""
     for kind in _VALUE_KINDS:
         found = value[kind]
         if found is not None:

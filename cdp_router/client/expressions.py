@@ -1,4 +1,4 @@
-"""Segments, filters and the values they put conditions on, built as messages of cdp.v1."""
+"""Segments, filters and the values in their conditions, built as messages of cdp.v1."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Segment:
         return pb.Question(segment=self._message)
 
     def by(self, attribute: str) -> Report:
-        """Count the members by the value of an attribute."""
+        """Counts the members by the value of an attribute."""
         return Report(pb.Question(breakdown=pb.Breakdown(segment=self._message, attribute=attribute)))
 
     def __and__(self, other: Segment) -> Segment:
@@ -68,7 +68,7 @@ class Filter:
 
 
 class Report:
-    """A question that is more than a segment."""
+    """A question other than a segment."""
 
     def __init__(self, message: pb.Question) -> None:
         self._message = message
@@ -79,7 +79,7 @@ class Report:
 
 
 def together(filters: Sequence[Filter]) -> Filter:
-    """One filter that passes what all of them pass."""
+    """One filter that passes events that all of these pass."""
     return filters[0] if len(filters) == 1 else all_of(*filters)
 
 
@@ -101,15 +101,15 @@ class _Listed(Value):
     """A value that may be a list of objects, whose items are tested by filters on their fields."""
 
     def any_item(self, *filters: Filter) -> Any:
-        """One item passes all filters; a field of it is prop("name")."""
+        """True if one item passes all filters; a field of it is prop("name")."""
         return self._items(pb.ITEMS_OPERATOR_ANY, filters)
 
     def all_items(self, *filters: Filter) -> Any:
-        """Every item passes all filters."""
+        """True if every item passes all filters."""
         return self._items(pb.ITEMS_OPERATOR_ALL, filters)
 
     def no_item(self, *filters: Filter) -> Any:
-        """No item passes all filters; true as well where no list is set."""
+        """True if no item passes all filters; also true where no list is set."""
         return self._items(pb.ITEMS_OPERATOR_NONE, filters)
 
     def _items(self, operator: Any, filters: Sequence[Filter]) -> Any:
@@ -134,7 +134,7 @@ class _Distance(Compared):
 
 
 class prop(_Listed):  # noqa: N801  # reads as a word of the language
-    """A property of the event at hand; inside the filters of an event."""
+    """A property of the event, inside the filters of an event."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -143,12 +143,12 @@ class prop(_Listed):  # noqa: N801  # reads as a word of the language
         return Filter(pb.Filter(property=pb.PropertyTest(name=self._name, condition=condition)))
 
     def distance(self, latitude: float, longitude: float) -> _Distance:
-        """Metres from NAME.lat, NAME.lon to a place, to be compared."""
+        """Distance in metres from NAME.lat, NAME.lon to a place, for a comparison."""
         return _Distance(lambda test: Filter(pb.Filter(distance=test)), self._name, latitude, longitude)
 
 
 class attr(_Listed):  # noqa: N801  # reads as a word of the language
-    """An attribute of the profile as it stands when asked about."""
+    """An attribute of the profile at the instant of the question."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -157,7 +157,7 @@ class attr(_Listed):  # noqa: N801  # reads as a word of the language
         return Segment(pb.Segment(attribute=pb.AttributeTest(name=self.name, condition=condition)))
 
     def distance(self, latitude: float, longitude: float) -> _Distance:
-        """Metres from NAME.lat, NAME.lon to a place, to be compared."""
+        """Distance in metres from NAME.lat, NAME.lon to a place, for a comparison."""
         return _Distance(lambda test: Segment(pb.Segment(distance=test)), self.name, latitude, longitude)
 
     def was(self, **window: Any) -> _Was:
@@ -165,11 +165,11 @@ class attr(_Listed):  # noqa: N801  # reads as a word of the language
         return _Was(self.name, window_of(window))
 
     def value_at(self, at: str | date | datetime) -> _ValueAt:
-        """The attribute at a date or instant, or so long ago ("30d")."""
+        """The attribute at a date or instant, or this long ago ("30d")."""
         return _ValueAt(self.name, at)
 
     def changed(self, before: Any = None, after: Any = None, **window: Any) -> Segment:
-        """It became another value in the window; each side a value, a list of values, SET or UNSET."""
+        """The attribute changed in the window; each side is a value, a list of values, SET or UNSET."""
         sides = [None if side is None else _side(side) for side in (before, after)]
         return Segment(
             pb.Segment(
@@ -178,7 +178,7 @@ class attr(_Listed):  # noqa: N801  # reads as a word of the language
         )
 
     def unchanged(self, length: str) -> Segment:
-        """It is set and has been the same for so long."""
+        """The attribute is set and has not changed for this long."""
         return Segment(pb.Segment(unchanged=pb.UnchangedTest(name=self.name, span=span(length))))
 
 
@@ -227,12 +227,12 @@ Part = TypeVar("Part", Segment, Filter)
 
 
 def all_of(*parts: Part) -> Part:
-    """Every part holds: one group, also where a part is such a group itself."""
+    """Every part holds; always one group, even if a part is a group of the same kind."""
     return _group(parts, is_all=True)
 
 
 def any_of(*parts: Part) -> Part:
-    """At least one part holds: one group, also where a part is such a group itself."""
+    """At least one part holds; always one group, even if a part is a group of the same kind."""
     return _group(parts, is_all=False)
 
 

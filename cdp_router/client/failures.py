@@ -14,17 +14,17 @@ RETRYABLE: Final = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,  # by the other side: the deadline passed there a moment before it did here
+    grpc.StatusCode.CANCELLED,  # on the server: the deadline passed there slightly earlier than here
 )
 BACKOFF_SECONDS_MIN: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 2.0
-_SPREAD: Final = 0.5  # of each wait, added by chance
+_SPREAD: Final = 0.5  # of each wait, added at random
 
 
 class RequestFailed(Exception):
-    """The cluster answered with an error: `code` is the gRPC code, `reason` the stable name behind it.
+    """The cluster answered with an error: `code` is the gRPC code, `reason` its stable name.
 
-    `field` is the field of the request that is to blame, `request_id` what the cluster's logs know the call by; either
+    `field` is the field of the request that caused it. `request_id` identifies the call in the cluster's logs. Either
     may be empty.
     """
 
@@ -43,7 +43,7 @@ class RequestFailed(Exception):
 
 
 class ClusterUnreachable(Exception):
-    """Nothing answers at the address, or nothing that is believed."""
+    """No server at this address, or its certificate is not trusted."""
 
     def __init__(self, address: str, details: str = "") -> None:
         super().__init__(_unreachable(address, details))
@@ -52,10 +52,10 @@ class ClusterUnreachable(Exception):
 
 def _unreachable(address: str, details: str) -> str:
     if "handshake failed" in details:
-        return f"{address} speaks no TLS, or shows a certificate that is not believed here; see --tls-ca"
+        return f"{address} does not use TLS, or its certificate is not trusted here; see --tls-ca"
     if "Socket closed" in details:
         return (
-            f"{address} ended the connection; where clients have to show certificates, give --tls-ca, --tls-cert and "
+            f"{address} ended the connection; if clients must show certificates, give --tls-ca, --tls-cert and "
             "--tls-key"
         )
     if "Failed parsing HTTP/2" in details or "http1.x server" in details:
@@ -90,12 +90,12 @@ def failure_of(error: Any, address: str) -> Failure:
 
 
 def told_count(answer: Answer) -> int:
-    """The count of an answer; RequestFailed where it is withheld, since a number alone could not say so."""
+    """The count of an answer; RequestFailed where it is withheld, since a number alone could not tell."""
     if "WITHHELD" in answer.flags and not answer.count:
         raise RequestFailed(
             grpc.StatusCode.PERMISSION_DENIED,
-            f"the number is withheld: fewer than {answer.withheld_below} users, or all but so few; a key with the role "
-            "profile-read sees it",
+            f"the number is withheld: fewer than {answer.withheld_below} users are in the segment, or "
+            "outside it; a key with the role profile-read sees it",
             "COUNT_WITHHELD",
             0.0,
         )
@@ -109,17 +109,17 @@ class Backoff:
         self._give_up_at, self._wait = now + give_up_seconds, BACKOFF_SECONDS_MIN
 
     def next(self, code: grpc.StatusCode, failure: Failure, now: float) -> float | None:
-        """Seconds to wait after a batch has failed; None where that is to be told."""
+        """Seconds to wait after a batch has failed; None if the failure is to be reported."""
         return self._next(failure, now) if code in RETRYABLE else None
 
     def next_question(self, failure: Failure, now: float) -> float | None:
-        """The same after a question: only a busy cluster is asked again, a missing shard is told at once."""
+        """The same after a question: only a busy cluster is asked again; a missing shard is reported at once."""
         is_busy = isinstance(failure, RequestFailed) and failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         return self._next(failure, now) if is_busy and _asked(failure) else None
 
     def _next(self, failure: Failure, now: float) -> float | None:
         wait, self._wait = max(self._wait, _asked(failure)), min(self._wait * 2, BACKOFF_SECONDS_MAX)
-        # A thousand clients that were told the same moment must not all come back at it.
+        # A thousand clients that failed at the same moment must not all return at the same moment.
         wait *= 1.0 + random.random() * _SPREAD
         return wait if now + wait <= self._give_up_at else None
 

@@ -1,8 +1,8 @@
-"""Texts in CSV that a spreadsheet would run: written so that it does not, and read back as they were.
+"""Texts in CSV that a spreadsheet would run as formulas: written so that it does not, and restored when read.
 
-A cell that begins with = + - @, a tab or an end of line is a formula to a spreadsheet; an apostrophe before it makes it
-a text, as spreadsheets themselves have it. Texts that already begin with apostrophes before such a character get one
-more, so that taking one away gives back every text. Numbers stay as they are.
+A cell that begins with = + - @, a tab or a line end is a formula to a spreadsheet. An apostrophe before it makes it a
+text, by the rules of spreadsheets. A text that already has apostrophes before such a character gets one more, so
+removing one restores every text. Numbers stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DEFUSED: Final = re.compile(f"^'+[{_RISKY}]")
 
 
 def defused(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with an apostrophe before every text and column name that a spreadsheet would take for a formula."""
+    """The batch with an apostrophe before every text and column name that a spreadsheet would read as a formula."""
     columns = [_defused(column) if _is_text(column.type) else column for column in batch.columns]
     return pa.record_batch(columns, schema=defused_schema(batch.schema))
 

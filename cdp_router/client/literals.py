@@ -12,7 +12,7 @@ from cdp.v1 import segment_pb2 as pb
 
 
 class at:  # noqa: N801  # reads as a word of the language
-    """A date, local time or instant as ISO text where a value stands: attr("since") > at("2026-01-31T10:00")."""
+    """A date, local time or instant as ISO text, as a value: attr("since") > at("2026-01-31T10:00")."""
 
     def __init__(self, iso: str) -> None:
         self.iso = iso
@@ -50,7 +50,7 @@ def literal(value: object) -> pb.Literal:
             return pb.Literal(moment=value.isoformat())
         case at():
             return pb.Literal(moment=value.iso)
-    raise TypeError(f"{value!r} is no bool, integer, finite number, string, date or datetime")
+    raise TypeError(f"{value!r} is not a bool, integer, finite number, string, date or datetime")
 
 
 def moment(instant: str | date) -> str:
@@ -62,5 +62,5 @@ def span(length: str) -> pb.TimeSpan:
     """Message of a duration such as 30d."""
     found = _SPAN.fullmatch(length)
     if found is None or found.group(2) not in _UNITS:
-        raise ValueError(f"{length!r} is no duration; write a number and one of {', '.join(_UNITS)}, such as 30d")
+        raise ValueError(f"{length!r} is not a duration; write a number and one of {', '.join(_UNITS)}, such as 30d")
     return pb.TimeSpan(amount=int(found.group(1)), unit=_UNITS[found.group(2)])

@@ -1,4 +1,4 @@
-"""Numbers about a user's events: measured, calculated with, compared."""
+"""Numbers about a user's events: measured, combined in formulas, compared."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _AGGREGATES: Final = {
 
 
 class Number(Compared):
-    """A number to calculate with (+ - * /) and to compare with another, or with a plain number."""
+    """A number for formulas (+ - * /) and for comparisons with another, or with a plain number."""
 
     def terms(self) -> list[pb.Term]:
         """The number as a formula in postfix order."""
@@ -88,7 +88,7 @@ class _Calculated(Number):
 
 
 def number(value: int | float) -> Number:
-    """A plain number where a formula begins with one: number(5) > count("Charged")."""
+    """A plain number at the start of a formula: number(5) > count("Charged")."""
     return _number(value)
 
 
@@ -96,7 +96,7 @@ def _number(value: Any) -> Number:
     if isinstance(value, Number):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number to calculate or compare with")
+        raise TypeError(f"{value!r} is not a number to calculate or compare with")
     return _Plain(value)
 
 
@@ -134,10 +134,10 @@ class Measured(Number, Windowed):
 
 
 class Measure(Measured):
-    """Any such number but a count.
+    """Any such number except a count.
 
-    A class beside that of counts: Python lets the right side of a comparison answer first where its class is derived
-    from that of the left side, and the two would change places.
+    It is not derived from the class of counts, nor the reverse. Python lets the right side of a comparison answer first
+    if its class derives from that of the left side, which would swap the two.
     """
 
 
@@ -149,7 +149,7 @@ class count(Measured):  # noqa: N801  # reads as a word of the language
         self._exclude_zero = False
 
     def exclude_zero(self) -> count:
-        """Leave out users who never did it."""
+        """Leaves out users that have no such event."""
         self._exclude_zero = True
         return self
 
@@ -173,17 +173,17 @@ class count(Measured):  # noqa: N801  # reads as a word of the language
 
 
 def days(names: str | Sequence[str], *filters: Filter) -> Measure:
-    """On how many local dates it was done."""
+    """Number of local dates with such an event."""
     return Measure("DAYS", names, filters)
 
 
 def weeks(names: str | Sequence[str], *filters: Filter) -> Measure:
-    """In how many weeks of local dates, each from Monday, it was done."""
+    """Number of weeks of local dates, each from Monday, with such an event."""
     return Measure("WEEKS", names, filters)
 
 
 def streak(names: str | Sequence[str], *filters: Filter) -> Measure:
-    """The longest run of local dates that follow each other on which it was done."""
+    """Length of the longest run of consecutive local dates with such an event."""
     return Measure("STREAK", names, filters)
 
 

@@ -1,4 +1,4 @@
-"""Methods that both clients share, each as the call it makes to a router."""
+"""Methods that both clients share, each as the call to a router."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from cdp_router.client.results import Event, Profile
 
 
 def ingest(batch: ingest_pb2.Batch) -> Call[ingest_pb2.BatchResult]:
-    """Make a batch durable."""
+    """Makes a batch durable."""
     request = ingest_pb2.IngestRequest(batch=batch)
     return call(lambda router: router.ingest.Ingest, request, lambda found: found.result, Again.WHILE_AWAY)
 
 
 def query(request: query_pb2.QueryRequest) -> Call[query_pb2.QueryResponse]:
-    """Ask a question."""
+    """Asks a question."""
     return call(lambda router: router.query.Query, request, lambda found: found, Again.WHILE_BUSY)
 
 
 def members(request: query_pb2.MembersRequest) -> StreamCall[query_pb2.MembersResponse]:
-    """Stream a segment's members."""
+    """Streams a segment's members."""
     return stream(lambda router: router.query.Members, request)
 
 
 def find_profiles(names: Sequence[profile_pb2.ProfileName], events_max: int) -> Call[list[Profile | None]]:
-    """Read up to 100 profiles, in the order asked for."""
+    """Reads up to 100 profiles, in the requested order."""
 
     def read(found: profile_pb2.BatchGetProfilesResponse) -> list[Profile | None]:
         return [Profile.from_message(each.profile) if each.HasField("profile") else None for each in found.results]
@@ -47,7 +47,7 @@ def find_profiles(names: Sequence[profile_pb2.ProfileName], events_max: int) -> 
 def timeline(
     name: profile_pb2.ProfileName, event_names: Sequence[str], page_size: int, page_token: str = ""
 ) -> Call[Page[Event]]:
-    """Read a page of a profile's events, latest first."""
+    """Reads a page of a profile's events, latest first."""
 
     def read(found: profile_pb2.ListProfileEventsResponse) -> Page[Event]:
         token = found.next_page_token
@@ -61,94 +61,94 @@ def timeline(
 
 
 def export_profile(name: profile_pb2.ProfileName) -> StreamCall[profile_pb2.ExportProfileResponse]:
-    """Stream everything that is kept of a person."""
+    """Streams everything that is kept about a person."""
     return stream(lambda router: router.profiles.ExportProfile, profile_pb2.ExportProfileRequest(name=name))
 
 
 def export_records() -> StreamCall[export_pb2.ExportRecordsResponse]:
-    """Stream everything the cluster holds."""
+    """Streams everything that the cluster holds."""
     return stream(lambda router: router.export.ExportRecords, export_pb2.ExportRecordsRequest())
 
 
 def check() -> Call[None]:
-    """Find out whether a router answers."""
+    """Checks that a router answers."""
     return Call(lambda router, seconds: router.health(b"", timeout=seconds), lambda _: None)
 
 
 def status() -> Call[admin_pb2.GetStatusResponse]:
-    """Read the cluster's status."""
+    """Reads the cluster's status."""
     return plain(lambda router: router.admin.GetStatus, admin_pb2.GetStatusRequest())
 
 
 def schema() -> Call[admin_pb2.GetSchemaResponse]:
-    """Read the names the cluster has seen."""
+    """Reads the names that the cluster has seen."""
     return plain(lambda router: router.admin.GetSchema, admin_pb2.GetSchemaRequest())
 
 
 def create_segment(request: named_segment_pb2.CreateSegmentRequest) -> Call[named_segment_pb2.NamedSegment]:
-    """Create a named segment, or its next version."""
+    """Creates a named segment, or its next version."""
     return call(lambda router: router.segments.CreateSegment, request, lambda found: found.segment)
 
 
 def segment(name: str, version: int | None) -> Call[named_segment_pb2.NamedSegment]:
-    """Read a version of a named segment, the newest where none is given."""
+    """Reads a version of a named segment, by default the newest."""
     request = named_segment_pb2.GetSegmentRequest(name=name, version=version or 0)
     return call(lambda router: router.segments.GetSegment, request, lambda found: found.segment)
 
 
 def segments() -> Call[named_segment_pb2.ListSegmentsResponse]:
-    """List named segments in their newest versions."""
+    """Lists the newest versions of named segments."""
     return plain(lambda router: router.segments.ListSegments, named_segment_pb2.ListSegmentsRequest())
 
 
 def delete_segment(name: str) -> Call[int]:
-    """Delete a named segment; the result is the number of its versions."""
+    """Deletes a named segment; the result is the number of its versions."""
     request = named_segment_pb2.DeleteSegmentRequest(name=name)
     return call(lambda router: router.segments.DeleteSegment, request, lambda found: found.versions)
 
 
 def erase(request: admin_pb2.EraseProfileRequest) -> Call[admin_pb2.EraseProfileResponse]:
-    """Forget a person for good."""
+    """Erases a person for good."""
     return plain(lambda router: router.admin.EraseProfile, request)
 
 
 def purge() -> Call[admin_pb2.PurgeErasedResponse]:
-    """Remove what erased profiles have left in the files of every shard."""
+    """Removes the remains of erased profiles from the files of every shard."""
     return plain(lambda router: router.admin.PurgeErased, admin_pb2.PurgeErasedRequest())
 
 
 def privacy() -> Call[privacy_pb2.Privacy]:
-    """Read what is withheld from keys without profile-read."""
+    """Reads what keys without profile-read may not see."""
     request = privacy_pb2.GetPrivacyRequest()
     return call(lambda router: router.privacy.GetPrivacy, request, lambda found: found.privacy)
 
 
 def change_privacy(request: privacy_pb2.ChangePrivacyRequest) -> Call[privacy_pb2.Privacy]:
-    """Change what is withheld from keys without profile-read."""
+    """Changes what keys without profile-read may not see."""
     return call(lambda router: router.privacy.ChangePrivacy, request, lambda found: found.privacy)
 
 
 def retention() -> Call[admin_pb2.GetRetentionResponse]:
-    """Read how long events are kept."""
+    """Reads how long events are kept."""
     return plain(lambda router: router.admin.GetRetention, admin_pb2.GetRetentionRequest())
 
 
 def set_retention(rule: admin_pb2.RetentionRule) -> Call[admin_pb2.SetRetentionResponse]:
-    """Change how long events are kept."""
+    """Changes how long events are kept."""
     return plain(lambda router: router.admin.SetRetention, admin_pb2.SetRetentionRequest(rule=rule))
 
 
 def digest() -> Call[admin_pb2.GetDigestResponse]:
-    """Read the digest of all data."""
+    """Reads the digest of all data."""
     return plain(lambda router: router.admin.GetDigest, admin_pb2.GetDigestRequest())
 
 
 def snapshot(destination: str) -> Call[admin_pb2.CreateSnapshotResponse]:
-    """Have every shard write a snapshot."""
+    """Makes every shard write a snapshot."""
     request = admin_pb2.CreateSnapshotRequest(destination=destination)
     return plain(lambda router: router.admin.CreateSnapshot, request)
 
 
 def verify() -> Call[admin_pb2.VerifySnapshotsResponse]:
-    """Have every shard check the files of its snapshots."""
+    """Makes every shard check the files of its snapshots."""
     return plain(lambda router: router.admin.VerifySnapshots, admin_pb2.VerifySnapshotsRequest())

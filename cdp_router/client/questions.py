@@ -2,8 +2,8 @@
 
     (attr("plan") == "gold") & (count("Charged", prop("amount") >= 10).last("30d") >= 3)
 
-What it builds is what the text would give, and all that text can say has a form here. A comparison yields a segment, so
-`==` and `!=` of these objects do not compare them.
+An expression builds the same message as the text form, and every text has an expression. A comparison yields a segment,
+so `==` and `!=` of these objects do not compare them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ += steps.__all__
 
 
 class did(Segment, Windowed):  # noqa: N801  # reads as a word of the language
-    """Users who did it at least once in the window."""
+    """Users with such an event at least once in the window."""
 
     def __init__(self, names: str | Sequence[str], *filters: Filter) -> None:
         super().__init__(pb.Segment(did=pb.DidTest(events=Events(names, *filters).message())))
@@ -68,12 +68,12 @@ class _Occurrence(Segment, Windowed):
 
 
 def first_time(names: str | Sequence[str], *filters: Filter) -> _Occurrence:
-    """The first such event ever lies in the window, which must be given."""
+    """Users whose first such event ever is in the window, which must be given."""
     return _Occurrence(pb.OCCURRENCE_FIRST, names, filters)
 
 
 def last_time(names: str | Sequence[str], *filters: Filter) -> _Occurrence:
-    """The last such event lies in the window, which must be given."""
+    """Users whose last such event is in the window, which must be given."""
     return _Occurrence(pb.OCCURRENCE_LAST, names, filters)
 
 
@@ -83,12 +83,12 @@ def everyone() -> Segment:
 
 
 def inactive(length: str) -> Segment:
-    """No event of any name for so long."""
+    """Users without any event for this long."""
     return Segment(pb.Segment(inactive=pb.Inactive(duration=span(length))))
 
 
 def in_segment(name: str, version: int = 0) -> Segment:
-    """Members of a named segment, of its newest version where none is given."""
+    """Members of a named segment, by default of its newest version."""
     return Segment(pb.Segment(named=pb.SegmentReference(name=name, version=version)))
 
 

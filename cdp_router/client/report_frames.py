@@ -34,7 +34,7 @@ _TYPES: Final = {
 
 
 def report_frame(response: query_pb2.QueryResponse) -> pa.Table | None:
-    """The table of a report; None where the answer has none, or a funnel no groups."""
+    """The table of a report; None if the answer has no report, or a funnel no groups."""
     match form := response.WhichOneof("report"):
         case None:
             return None
@@ -50,7 +50,7 @@ def report_frame(response: query_pb2.QueryResponse) -> pa.Table | None:
 
 
 def _column(field: FieldDescriptor, rows: Sequence[Any]) -> pa.Array | None:
-    """The values of a field; None where no row has one."""
+    """The values of a field; None if no row has one."""
     values = [getattr(row, field.name) for row in rows]
     if is_instant(field):
         return pa.array(map(from_timestamp, values), _INSTANT)
@@ -61,7 +61,7 @@ def _column(field: FieldDescriptor, rows: Sequence[Any]) -> pa.Array | None:
 
 
 def value_array(values: Iterable[Any]) -> pa.Array:
-    """Values of one type as such an array, of several as strings."""
+    """Array of values: of their type if they have one type, otherwise of strings."""
     given = list(values)
     kinds = {type(value) for value in given if value is not None}
     if len(kinds) > 1 and not kinds <= {int, float}:

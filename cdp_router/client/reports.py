@@ -41,7 +41,7 @@ def trend(names: Names, *filters: Filter, unit: str, of: str = "") -> _WindowedR
 
 
 def lifecycle(names: Names, *filters: Filter, unit: str) -> _WindowedReport:
-    """Users who are new, returning, resurrecting or dormant in each day, week or month that the window shows."""
+    """Users that are new, returning, resurrecting or dormant in each day, week or month of the window."""
     message = pb.Lifecycle(events=Events(names, *filters).message(), unit=calendar_unit(unit))
     return _WindowedReport("lifecycle", message)
 
@@ -55,7 +55,7 @@ def retention(
     start: str = "rolling",
     mode: str = "on",
 ) -> _WindowedReport:
-    """Of the users who entered in a period, how many returned in each of the periods that followed."""
+    """Retention: of the users that entered in a period, the number that returned in each of the following periods."""
     message = pb.Retention(
         entry=_events(entry),
         returns=_events(returns),
@@ -68,7 +68,7 @@ def retention(
 
 
 def rfm(names: Names, money: str, *filters: Filter) -> _WindowedReport:
-    """Users who did it, scored by recency, frequency and money, the sum of a property."""
+    """Users with the event, scored by recency, frequency and money, the sum of a property."""
     return _WindowedReport("rfm", pb.Rfm(events=Events(names, *filters).message(), money=money))
 
 
@@ -81,7 +81,7 @@ def flow(
     anchor: str = "first",
     only: Sequence[str] = (),
 ) -> _WindowedReport:
-    """The events that follow the first, last or each such event of a user, or precede it, counted by path."""
+    """Counts by path of the events that follow, or precede, the first, last or each such event of a user."""
     message = pb.Flow(
         events=Events(names, *filters).message(),
         depth=depth,
@@ -94,12 +94,12 @@ def flow(
 
 
 def overlap(*segments: Segment) -> Report:
-    """Count the users in each combination of two to six segments."""
+    """Counts the users in each combination of two to six segments."""
     return Report(pb.Question(overlap=pb.Overlap(segments=[segment.message() for segment in segments])))
 
 
 def diff(segment: Segment, start: str | date, end: str | date) -> Report:
-    """Count the users who entered, left and stayed in a segment between two instants; a date is its first instant."""
+    """Counts the users that entered, left and stayed in a segment between two instants; a date is its first instant."""
     return Report(pb.Question(diff=pb.Diff(segment=segment.message(), start=moment(start), end=moment(end))))
 
 

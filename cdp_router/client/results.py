@@ -1,4 +1,4 @@
-"""Answers as typed Python values, and their tables for Arrow, pandas and Polars, which are loaded only when used."""
+"""Answers as typed Python values, and their tables for Arrow, pandas and Polars, which are loaded only on use."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class _Tabular:
     """Result that converts to a table of Arrow, pandas or Polars."""
 
     def to_arrow(self) -> pa.Table:
-        """As an Arrow table."""
+        """The result as an Arrow table."""
         raise NotImplementedError
 
     def to_pandas(self) -> pd.DataFrame:
-        """As a pandas data frame."""
+        """The result as a pandas data frame."""
         return self.to_arrow().to_pandas()
 
     def to_polars(self) -> pl.DataFrame:
-        """As a Polars data frame."""
+        """The result as a Polars data frame."""
         import polars as pl
 
         frame = pl.from_arrow(self.to_arrow())
@@ -39,7 +39,7 @@ class _Tabular:
 
 @dataclass(frozen=True, slots=True)
 class Answer(_Tabular):
-    """The answer to a question; `message` is the whole of it, with the tables of reports."""
+    """The answer to a question; `message` is the complete answer, with the tables of reports."""
 
     count: int
     population: int
@@ -47,13 +47,13 @@ class Answer(_Tabular):
     exact: bool
     flags: tuple[str, ...]
     warnings: tuple[str, ...]
-    breakdown: tuple[tuple[Any, int], ...]  # (value, members); None: the members without one
+    breakdown: tuple[tuple[Any, int], ...]  # (value, members); None: the members without a value
     funnel: tuple[tuple[str, int], ...]  # (step, users who reached it)
-    text: str  # the question as understood
+    text: str  # the question as it was understood
     plan_hash: str
     milliseconds: float
     message: query_pb2.QueryResponse
-    withheld_below: int  # with the flag WITHHELD: a 0 may stand for a number below this, and rows with one are missing
+    withheld_below: int  # with the flag WITHHELD: a 0 may hide a number below this; rows with one are missing
 
     @staticmethod
     def from_response(response: query_pb2.QueryResponse) -> Answer:
@@ -75,8 +75,11 @@ class Answer(_Tabular):
         )
 
     def to_arrow(self) -> pa.Table:
-        """The rows of a report (`report_frames` says which columns), the breakdown (value, count) or the funnel (step,
-        count); without any of these one row with the count."""
+        """The rows of a report (for its columns see `report_frames`), the breakdown (value, count) or the funnel (step,
+        count).
+
+        Without any of these, one row with the count.
+        """
         import pyarrow as pa
 
         from cdp_router.client.report_frames import report_frame, value_array
@@ -95,8 +98,9 @@ class Answer(_Tabular):
 
 @dataclass(frozen=True, slots=True)
 class Members(_Tabular):
-    """The members of a segment: an Arrow stream of their kinds and ids, what it covers, and warnings as of an
-    answer."""
+    """The members of a segment: an Arrow stream of their kinds and ids, its coverage, and warnings like those of an
+    answer.
+    """
 
     stream: bytes
     coverage: query_pb2.Coverage
@@ -113,14 +117,14 @@ class Members(_Tabular):
         return Members(b"".join(parts), last.coverage, tuple(last.warnings))
 
     def to_arrow(self) -> pa.Table:
-        """Columns kind and id."""
+        """The columns kind and id."""
         import pyarrow as pa
 
         with pa.ipc.open_stream(self.stream) as reader:
             return reader.read_all()
 
     def ids(self) -> list[str]:
-        """The ids alone."""
+        """The ids only."""
         found: list[str] = self.to_arrow().column("id").to_pylist()
         return found
 
@@ -129,12 +133,14 @@ class MembersIncomplete(Exception):
     """A list of members ended before its end."""
 
     def __init__(self) -> None:
-        super().__init__("the list of members broke off: what came is not all there is; ask again")
+        super().__init__("the list of members broke off and is incomplete; ask again")
 
 
 class MemberBatches:
-    """The members of a segment as Arrow batches with the columns of `schema`, to be read once, however many there are;
-    MembersIncomplete where they broke off. `warnings` come with the end, as of an answer."""
+    """The members of a segment as Arrow batches with the columns of `schema`, read once.
+
+    Raises MembersIncomplete where the stream broke off. `warnings` arrive at the end, like those of an answer.
+    """
 
     def __init__(self, responses: Iterable[query_pb2.MembersResponse]) -> None:
         import pyarrow as pa
@@ -150,7 +156,7 @@ class MemberBatches:
 
     @property
     def coverage(self) -> query_pb2.Coverage:
-        """Partitions that the list covers. Raises MembersIncomplete until the list was read to its end."""
+        """Partitions that the list covers. Raises MembersIncomplete until the list has been read to its end."""
         if self._coverage is None:
             raise MembersIncomplete
         return self._coverage
@@ -175,7 +181,7 @@ class MemberBatches:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a profile did."""
+    """An event of a profile."""
 
     name: str
     time: datetime
@@ -190,8 +196,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One person: the identifier the profile stands under as (kind, value), attributes, and the latest of
-    `event_count` events. Those that belong to it besides are told by `Client.explain_identity`."""
+    """One person: the identifier that names the profile as (kind, value), attributes, and the latest of `event_count`
+    events.
+
+    `Client.explain_identity` returns the other identifiers.
+    """
 
     identifiers: tuple[tuple[str, str], ...]
     created: datetime

@@ -27,7 +27,7 @@ _MODES: Final[Mapping[str, pb.AttemptMode.ValueType]] = {
 
 
 class without:  # noqa: N801  # reads as a word of the language
-    """Events that end an attempt between the steps it stands between: sequence("A", without("X"), "B")."""
+    """Events that end an attempt if they occur between two steps: sequence("A", without("X"), "B")."""
 
     def __init__(self, events: str | Events) -> None:
         self.events = Events(events) if isinstance(events, str) else events
@@ -46,22 +46,22 @@ class _Steps(Windowed):
         return self._steps().window
 
     def within(self: Own, length: str) -> Own:
-        """At most so long from the first to the last step."""
+        """Limits the time from the first to the last step."""
         self._steps().within.CopyFrom(span(length))
         return self
 
     def within_each(self: Own, length: str) -> Own:
-        """At most so long from each step to the next."""
+        """Limits the time from each step to the next."""
         self._steps().within_each.CopyFrom(span(length))
         return self
 
     def strict_ties(self: Own) -> Own:
-        """Events of one timestamp do not follow each other."""
+        """Requires that events with the same timestamp do not follow each other."""
         self._steps().strict_ties = True
         return self
 
     def order(self: Own, order: str) -> Own:
-        """Set the order of steps: ordered (anything may lie between), strict (no other step between) or any.
+        """Sets the order of steps: ordered (anything may lie between), strict (no other step between) or any.
 
         Raises ValueError for another word.
         """
@@ -69,13 +69,13 @@ class _Steps(Windowed):
         return self
 
     def hold(self: Own, name: str) -> Own:
-        """The same value of a property at all steps."""
+        """Requires the same value of a property at all steps."""
         self._steps().hold = name
         return self
 
 
 class sequence(Segment, _Steps):  # noqa: N801  # reads as a word of the language
-    """Users who did the steps in order."""
+    """Users that did the steps in order."""
 
     def __init__(self, *steps: Step) -> None:
         super().__init__(pb.Segment(sequence=_message(steps)))
@@ -94,22 +94,22 @@ class funnel(Report, _Steps):  # noqa: N801  # reads as a word of the language
         return self._message.funnel
 
     def mode(self, mode: str) -> funnel:
-        """Set the attempts that count: deepest, first_entry or totals. Raises ValueError for another word."""
+        """Sets the attempts that count: deepest, first_entry or totals. Raises ValueError for another word."""
         self._steps().counting.mode = _known(_MODES, mode)
         return self
 
     def by(self, attribute: str) -> funnel:
-        """Group by the value of an attribute."""
+        """Groups by the value of an attribute."""
         self._steps().counting.by_attribute = attribute
         return self
 
     def by_entry(self, name: str) -> funnel:
-        """Group by a property of the entry event."""
+        """Groups by a property of the entry event."""
         self._steps().counting.by_entry = name
         return self
 
     def with_times(self) -> funnel:
-        """Tell how long the converted took."""
+        """Adds the times that converted attempts took."""
         self._steps().counting.times = True
         return self
 

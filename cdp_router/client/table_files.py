@@ -1,4 +1,4 @@
-"""Tables as files of Parquet, CSV or NDJSON, written piece by piece; a file gets its name when it is whole."""
+"""Tables as files of Parquet, CSV or NDJSON, written in pieces; a file gets its name when it is complete."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from cdp_router.client.formulas import defused, defused_schema
 
-_PART: Final = ".part"  # of the name of what is not whole yet
-JSON: Final = {"json": "1"}  # metadata of a column whose texts are JSON: NDJSON has them as what they are
+_PART: Final = ".part"  # suffix of an incomplete file
+JSON: Final = {"json": "1"}  # metadata of a column whose texts are JSON: NDJSON contains the values themselves
 _GROUP_ROWS: Final = 1 << 17
 _GROUP_BYTES: Final = 1 << 26
 
@@ -43,20 +43,20 @@ FORMATS_BY_SUFFIX: Final = {
 
 
 class TableSink(Protocol):
-    """Takes batches of one schema."""
+    """Receiver of batches of one schema."""
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Add rows."""
+        """Adds rows."""
 
     def close(self) -> None:
-        """Write what waits, and the end of the file."""
+        """Writes buffered rows, and the end of the file."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give the block a temporary path to write a file at.
+    """Gives the block a temporary path for a file.
 
-    After the block the file is synced and renamed to `path`. If the block or that fails, the file is removed.
+    After the block the file is synced and renamed to `path`. If the block or the rename fails, the file is removed.
     """
     part = path.with_name(f"{path.name}{_PART}")
     try:
@@ -98,7 +98,7 @@ class TableFile:
     """One table, open for writing at a path."""
 
     def __init__(self, path: Path, file_format: FileFormat, schema: pa.Schema, *, raw: bool = False) -> None:
-        """`raw` leaves texts in CSV as they are, also those that a spreadsheet would take for formulas."""
+        """`raw` leaves texts in CSV unchanged, including those that a spreadsheet would run as formulas."""
         self.rows = 0
         match file_format:
             case FileFormat.PARQUET:
@@ -117,7 +117,7 @@ class TableFile:
         self._sink.close()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows."""
+        """Adds rows."""
         self._sink.write_batch(batch)
         self.rows += batch.num_rows
 
@@ -136,7 +136,7 @@ class _Defused:
 
 
 class _Parquet:
-    """Gathers batches into row groups of a size that readers like."""
+    """Gathers batches into row groups of a size that suits readers."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
@@ -160,7 +160,7 @@ class _Parquet:
 
 
 class _Lines:
-    """A JSON object a line; what has no value is left out."""
+    """A JSON object per line, without the fields that have no value."""
 
     def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
         self._file, self._encoder = file, msgspec.json.Encoder()

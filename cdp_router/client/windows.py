@@ -35,7 +35,7 @@ class Windowed:
         return self._set(last_calendar=length)
 
     def between_dates(self: Own, start: Moment, end: Moment) -> Own:
-        """Two dates, both included, or two instants, half open."""
+        """Between two dates, both included, or two instants, the second excluded."""
         return self._set(between=(start, end))
 
     def before(self: Own, instant: Moment) -> Own:
@@ -47,7 +47,7 @@ class Windowed:
         return self._set(after=instant)
 
     def days_ago(self: Own, days: int) -> Own:
-        """Exactly that local day."""
+        """Exactly the local day this many days ago."""
         return self._set(days_ago=days)
 
     def ago(self: Own, near: str, far: str) -> Own:
@@ -67,7 +67,7 @@ class Windowed:
         return self._set(previous=unit)
 
     def within_first(self: Own, length: str, names: str | Sequence[str]) -> Own:
-        """So long from the user's first event of these names, both ends included."""
+        """This long from the user's first event of these names, both ends included."""
         return self._set(within_first=(length, names))
 
     def since(self: Own, attribute: str) -> Own:
@@ -82,7 +82,7 @@ class Windowed:
 
 
 def window_of(form: Mapping[str, Any]) -> pb.Window | None:
-    """The window of one keyword, named as the methods of Windowed (dates: between=(start, end)); None of none."""
+    """The window of one keyword, named like the methods of Windowed (dates: between=(start, end)); None without one."""
     if not form:
         return None
     name = next(iter(form)) if len(form) == 1 else ""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CLUSTER_NAME: Final = "cluster.json"
 MEMBERS_NAME: Final = "members.json"
+ADDRESSES_NAME: Final = "addresses.json"
 MISSING_REMEDY: Final = (
     "mount its disk, restore it from a backup, or restore all data with `cdp restore`. To continue without the lost "
     "data, start with --salvage"
@@ -101,7 +102,7 @@ class ClusterDirectory:
     @property
     def addresses_path(self) -> Path:
         """Path of the file with the address of each shard, which routers read; `cdp up` or an operator writes it."""
-        return self.path / "addresses.json"
+        return self.path / ADDRESSES_NAME
 
     def members(self) -> tuple[int, ...]:
         """The shards that `cdp up` runs: those with partitions at first, until some are added or removed."""

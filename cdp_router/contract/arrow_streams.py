@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 INSTANT: Final = pa.timestamp("ms", tz="UTC")
-# A value with its name; all but the name null: removed.
+# A value with its name; if only the name is not null, the value was removed.
 VALUE: Final = pa.struct(
     [
         ("name", pa.string()),
@@ -19,7 +19,7 @@ VALUE: Final = pa.struct(
         ("list", pa.string()),
     ]
 )
-VALUES: Final = "values"  # the column of such
+VALUES: Final = "values"  # the type of such a column
 
 
 def is_values(field: pa.Field) -> bool:
@@ -40,6 +40,6 @@ def to_stream(table: pa.Table) -> bytes:
 
 
 def from_stream(stream: bytes) -> pa.Table:
-    """Table that a stream holds."""
+    """The table in a stream."""
     with pa.ipc.open_stream(stream) as reader:
         return reader.read_all()

@@ -13,7 +13,7 @@ from cdp_router.contract.fieldwise import Codecs
 from cdp_router.contract.oneofs import Codec
 from cdp_router.errors import RequestInvalid
 
-# One of these against a number is the older, simpler test of the contract.
+# One of these against a number is an older, simpler test of the contract.
 _AGGREGATES: Final = {
     tree.Measured.SUM: tree.Aggregate.SUM,
     tree.Measured.AVG: tree.Aggregate.AVG,
@@ -23,7 +23,7 @@ _AGGREGATES: Final = {
 
 
 def finish_expression_test(test: tree.ExpressionTest, _path: str) -> tree.Node:
-    """One count or sum against a number is the test of its own that it says."""
+    """Replaces a comparison of one count or sum with a number by its own test."""
     match test.left, test.right:
         case tree.Measure(tree.Measured.COUNT, events, None, window), tree.Number(value):
             return tree.CountTest(events, window, test.op, value)

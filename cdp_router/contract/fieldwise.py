@@ -36,17 +36,27 @@ def _none() -> Any:
 class Rules:
     """Exceptions to the mapping by names and types.
 
-    types: by the names that annotations use
-    wire_names: of dataclasses in a oneof, and of fields; "a.b": b of the message a
-    words: our texts for the members of an enum of the contract
-    unions: what a message may hold that is nothing but a oneof
-    oneofs: by message, message and oneof, or message and what it stands in
-    messages: those with a codec of their own, given the annotation
-    fields: what is particular to one field
-    finishing: of a dataclass that was read, at a path
-    first: fields that are read, and refused, before the others
-    inside: the name by which `oneofs` knows what stands in this dataclass
-    values: of types that stand in one field, such as an array in bytes
+    types: by the names that annotations use.
+
+    wire_names: of dataclasses in a oneof, and of fields; "a.b" is b of the message a.
+
+    words: our texts for the members of an enum of the contract.
+
+    unions: types of messages that contain only a oneof.
+
+    oneofs: by message, message and oneof, or message and its container.
+
+    messages: those with a codec of their own, which gets the annotation.
+
+    fields: exceptions for one field.
+
+    finishing: the last step of reading a dataclass, which gets its path.
+
+    first: fields that are read, and refused, before the others.
+
+    inside: the name of this dataclass as a container in `oneofs`.
+
+    values: codecs of types in one field, such as an array in bytes.
     """
 
     types: Mapping[str, Any] = _none()
@@ -64,7 +74,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A field of a dataclass: how it is put among the fields of a message, and taken from the message."""
+    """A field of a dataclass: how it is written to the fields of a message, and read from the message."""
 
     name: str
     put: Put
@@ -99,7 +109,7 @@ class Codecs:
         return self.of_oneof(union, descriptor.oneofs[0], inside).of_message(narrowed)
 
     def of_oneof(self, union: Any, descriptor: OneofDescriptor, inside: str = "") -> Oneof:
-        """The codec of a union; made once, as it may stand inside itself."""
+        """The codec of a union; made once, since a union may contain itself."""
         key = (descriptor.full_name, inside)
         if key in self._oneofs:
             return self._oneofs[key]
@@ -128,7 +138,7 @@ class Codecs:
         )
 
     def _of_only(self, kind: type, name: str, at: FieldDescriptor, inside: str) -> Codec:
-        """The codec of a dataclass of one field that the contract writes without a message around it."""
+        """The codec of a dataclass with one field, which the contract writes without a message around it."""
         codec = self._of_field(kind, name, at, inside)
         write, read = codec.write, codec.read
         return Codec(
@@ -154,7 +164,7 @@ class Codecs:
         return Codec(ours.__getitem__, read)
 
     def _of_field(self, owner: type, name: str, at: FieldDescriptor, inside: str) -> Codec:
-        """The codec of a dataclass's field, with what is particular to it."""
+        """The codec of a dataclass's field, with its exceptions."""
         kind, special = self._annotation(owner, name), self._rules.fields.get((owner, name))
         if get_origin(kind) is Mapping:
             key, value = get_args(kind)
@@ -167,8 +177,11 @@ class Codecs:
         return codec if special is None else special(codec)
 
     def _of_mapping(self, key_kind: Any, kind: type, at: FieldDescriptor, inside: str) -> Codec:
-        """The codec of values by key: the key stands in the one field of the message that is none of a dataclass's, or
-        before the field of any other value."""
+        """The codec of values by key.
+
+        The key is in the one field of the message that the dataclass does not have, or before the field of any other
+        value.
+        """
         descriptor = at.message_type
         assert descriptor is not None, f"{at.full_name} holds no messages"
         if not is_dataclass(kind):
@@ -242,7 +255,7 @@ class Codecs:
         return parts
 
     def _taking(self, kind: type, parts: list[_Part]) -> Take:
-        """Reader of a dataclass from the fields of a message."""
+        """A reader of a dataclass from the fields of a message."""
         first, finish = self._rules.first.get(kind, ()), self._rules.finishing.get(kind)
         order = sorted(range(len(parts)), key=lambda place: _rank(first, parts[place].name))
         taking = [(place, parts[place].take) for place in order]
@@ -266,7 +279,7 @@ class Codecs:
 
 
 def _message_in(descriptor: Descriptor, name: str) -> Descriptor:
-    """The message in a field of a message; the message itself without a name."""
+    """The message in a field of a message; without a name, the message itself."""
     inner = descriptor.fields_by_name[name].message_type if name else descriptor
     if inner is None:
         raise TypeError(f"{descriptor.full_name}.{name} is no message")
@@ -274,17 +287,17 @@ def _message_in(descriptor: Descriptor, name: str) -> Descriptor:
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-    """The types of a union but for None; any other type alone."""
+    """The types of a union except None; for any other type, that type."""
     return tuple(each for each in get_args(kind) or (kind,) if each is not NoneType)
 
 
 def _rank(first: tuple[str, ...], name: str) -> int:
-    """Orders fields as they are read: those that come first, then all others."""
+    """Rank that orders fields for reading: those in `first`, then all others."""
     return first.index(name) if name in first else len(first)
 
 
 def _snake(name: str) -> str:
-    """The field of a oneof that a dataclass stands in: WasTest in was, EdgeValueTest in edge_value."""
+    """The oneof field of a dataclass: WasTest in was, EdgeValueTest in edge_value."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower().removesuffix("_test")
 
 
@@ -302,12 +315,12 @@ def _repeated(item: Codec, made: Callable[[Any], Any]) -> Codec:
 
 
 def _putting(name: str, wire_name: str, codec: Codec) -> Put:
-    """Puts a value into its field; None is left out."""
+    """Writes a value into its field; None is left out."""
     write = codec.write
     if codec is AS_IT_IS:
 
         def put_as_it_is(node: Any, whole: dict[str, Any]) -> None:
-            whole[wire_name] = getattr(node, name)  # None is left out by protobuf
+            whole[wire_name] = getattr(node, name)  # protobuf leaves None out
 
         return put_as_it_is
 
@@ -320,12 +333,12 @@ def _putting(name: str, wire_name: str, codec: Codec) -> Put:
 
 
 def _spreading(name: str, union: Oneof) -> Put:
-    """Puts a value of a union into the oneof that the message itself has for it."""
+    """Writes a value of a union into the message's own oneof for it."""
     return lambda node, whole: whole.update(union.parts(getattr(node, name)))
 
 
 def _inlining(name: str, own: list[_Part]) -> Put:
-    """Puts the fields of a dataclass among those of the whole that it belongs to."""
+    """Writes the fields of a dataclass among those of its container."""
 
     def put(node: Any, whole: dict[str, Any]) -> None:
         value = getattr(node, name)
@@ -345,7 +358,7 @@ def _grouped(group: str, part: _Part) -> _Part:
 
 
 def _taking(at: FieldDescriptor, ours: Field[Any], codec: Codec, annotation: Any) -> Take:
-    """Reader of one field; a field with a default of its own may be left out."""
+    """A reader of one field; a field with a default may be left out."""
     wire_name, read = at.name, codec.read
     if NoneType in get_args(annotation):
         if at.has_presence:

@@ -55,5 +55,5 @@ _LITERALS: Final = Codec(to_literal, from_literal)
 
 
 def literals(_codecs: object, kind: Any) -> Codec:
-    """The codec of a literal, or of a number where the annotation says so."""
+    """The codec of a literal, or of a number if the annotation requires it."""
     return _NUMBERS if kind == int | float else _LITERALS

@@ -1,4 +1,4 @@
-"""Unions of dataclasses and the oneofs of the contract they stand in."""
+"""Unions of dataclasses, and their oneofs in the contract."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class OneofRule:
-    """Problems to report where a oneof is not given, or where a value has no field in it."""
+    """Problems to report if a oneof is not given, or a value has no field in it."""
 
     missing: str
     place: str | None = None  # of that problem, after the path of the message; None: the oneof
-    absent: Any = None  # stands in the tree where the oneof is not given, instead of a refusal
+    absent: Any = None  # used in the tree if the oneof is not given, instead of a refusal
     foreign: Callable[[Any], RequestInvalid] | None = None
     only: Container[str] | None = None  # the fields that may be given; None: all
-    narrowed: str = ""  # the problem where a field takes only some of what the message can hold
+    narrowed: str = ""  # the problem if a field accepts only part of what the message can hold
     nesting: frozenset[str] | None = None  # fields that add a level, while others restart at 0; None: all do
     levels_max: int = sys.maxsize
     unset: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)  # when a field counts as not given
 
 
 class Oneof:
-    """The codec of a union: each of its dataclasses stands in one field of a oneof."""
+    """The codec of a union: each of its dataclasses is in one field of a oneof."""
 
     def __init__(self, descriptor: OneofDescriptor, rule: OneofRule) -> None:
         self._name, self._rule = descriptor.name, rule
@@ -47,7 +47,7 @@ class Oneof:
         self._by_field: dict[str, Codec] = {}
 
     def add(self, kind: type, name: str, codec: Codec) -> None:
-        """Have a dataclass stand in a field, where the rule allows it."""
+        """Assigns a dataclass to a field, if the rule allows it."""
         if self._rule.only is None or name in self._rule.only:
             self._by_type[kind] = (name, codec)
             self._by_field[name] = codec
@@ -66,10 +66,10 @@ class Oneof:
         raise self._rule.foreign(value)
 
     def read(self, message: Any, path: str, depth: int) -> Any:
-        """Value that the message holds; RequestInvalid where that is missing, or too deep."""
+        """The value in a message; RequestInvalid if it is missing, or nested too deeply."""
         rule = self._rule
         if depth > rule.levels_max:
-            raise RequestInvalid(path, f"more than {rule.levels_max} levels inside each other")
+            raise RequestInvalid(path, f"more than {rule.levels_max} levels of nesting")
         name = message.WhichOneof(self._name)
         codec = self._by_field.get(name)
         if codec is None or (rule.unset and name in rule.unset and rule.unset[name](getattr(message, name))):
@@ -80,7 +80,7 @@ class Oneof:
         return codec.read(getattr(message, name), f"{path}.{name}" if path else name, deeper)
 
     def of_message(self, only: Container[type] | None = None) -> Codec:
-        """The codec of the message around it, of some of its kinds where `only` is given."""
+        """The codec of the message around it, for some of its kinds if `only` is given."""
         made, absent, narrowed = GetMessageClass(self._message), type(self._rule.absent), self._rule.narrowed
 
         def write(value: Any) -> Any:

@@ -20,7 +20,7 @@ STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PartitionClaim:
-    """From this epoch on, the partition is this shard's."""
+    """A claim: from this epoch on, the partition belongs to this shard."""
 
     partition: int
     epoch: int
@@ -28,7 +28,7 @@ class PartitionClaim:
 
 
 def to_epochs(claims: Iterable[PartitionClaim]) -> list[pb.PartitionEpoch]:
-    """The partitions and epochs a shard is asked for."""
+    """The partitions and epochs of a request to a shard."""
     return [pb.PartitionEpoch(partition=claim.partition, epoch=claim.epoch) for claim in claims]
 
 

@@ -37,17 +37,17 @@ from cdp_store.records import rules
 from cdp_store.values import to_datetime, to_ms
 
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
-_DIGITS_MAX: Final = 19  # of an integer of 64 bits
+_DIGITS_MAX: Final = 19  # digits of an integer of 64 bits
 _UNITS_OF_THEIR_OWN: Final = "mM"  # kinds of numpy's spans and dates
 _PANDAS_MISSING: Final = ("NAType", "NaTType")
-_LEVELS_MAX: Final = 10 * NESTING_DEPTH_MAX  # up to here the cluster says so; a list may hold itself
+_LEVELS_MAX: Final = 10 * NESTING_DEPTH_MAX  # the cluster reports deeper ones itself, but a list may contain itself
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Properties or attributes as None, bool, int, float, str, aware datetime, list and dict.
 
-    Raises TypeError for a value of a type that has no such form and ValueError for one that cannot be stored, naming
-    the property.
+    Raises TypeError for a value of an unsupported type and ValueError for one that cannot be stored, naming the
+    property.
     """
     return {property_name(name): plain_value(name, value) for name, value in values.items()}
 
@@ -83,7 +83,7 @@ def _nested(name: str, value: Any, level: int) -> Any:
             return _map(name, value, level)
         case set() | frozenset():
             return _sorted(_list(name, value, level))
-        case np.ma.MaskedArray():  # what is masked is missing; an item of such an array is one itself
+        case np.ma.MaskedArray():  # masked values are missing; an item of such an array is masked itself
             if value.dtype.kind in _UNITS_OF_THEIR_OWN:
                 raise _type_unknown(name, value)
             return plain_value(name, value.tolist(), level)
@@ -109,7 +109,7 @@ def _map(name: str, value: Mapping[Any, Any], level: int) -> dict[str, Any]:
 def _sorted(items: list[Any]) -> list[Any]:
     try:
         return sorted(items)
-    except TypeError:  # of several types
+    except TypeError:  # scalars of several types
         return sorted(items, key=msgspec.msgpack.encode)
 
 
@@ -135,7 +135,7 @@ def _integer(name: str, value: int) -> int:
 
 
 def _decimal(name: str, value: Decimal) -> int | float:
-    # A number of an astronomical exponent must not be written out to be tested.
+    # A number with an astronomical exponent must not be written out for the test.
     if value and value.adjusted() >= _DIGITS_MAX:
         raise ValueError(rules.INTEGER_BITS.said(name=name, value=short_number(value)))
     if not value or (value.adjusted() >= 0 and value == value.to_integral_value()):
@@ -164,7 +164,7 @@ def _numpy_scalar(name: str, value: np.generic) -> Any:
     if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
         return None
     item = value.item()
-    # Dates and spans of numpy have no zone and a unit of their own, rows of tables and long doubles no plain form.
+    # numpy's dates and durations have no zone and their own unit; table rows and long doubles have no plain form.
     if isinstance(value, np.datetime64 | np.timedelta64 | np.void) or isinstance(item, np.generic):
         raise _type_unknown(name, value)
     return plain_value(name, item)
@@ -183,7 +183,7 @@ def _type_unknown(name: str, value: object) -> TypeError:
 
 def short_number(value: int | Decimal) -> str:
     """A number as a message shows it."""
-    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write out much longer ones
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to print much longer ones
         return f"an integer of {value.bit_length()} bits"
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

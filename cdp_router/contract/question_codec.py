@@ -1,4 +1,6 @@
-"""Questions on the wire: where the tree of cdp_query and the messages of cdp.v1 differ by more than the spelling."""
+"""Questions on the wire: differences between the tree of cdp_query and the messages of cdp.v1 that are not just
+spelling.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def to_question(question: tree.Question) -> pb.Question:
 
 
 def from_question(message: pb.Question) -> tree.Question:
-    """Question of a message; RequestInvalid names the field that is missing or unknown."""
+    """Question of a message; RequestInvalid names a missing or unknown field."""
     if message.WhichOneof("form") == "segment":
         return from_segment(message.segment)
     question: tree.Question = _FORMS.read(message, "", 0)
@@ -39,7 +41,7 @@ def to_segment(node: tree.Node) -> pb.Segment:
 
 
 def from_segment(message: pb.Segment) -> tree.Node:
-    """Segment of a message; RequestInvalid names the field that is missing or unknown."""
+    """Segment of a message; RequestInvalid names a missing or unknown field."""
     node: tree.Node = _SEGMENT.read(message, "segment", 0)
     return node
 
@@ -52,16 +54,16 @@ _NESTING: Final = frozenset({"all", "any", "negation"})
 
 def _outside_segment(node: Any) -> RequestInvalid:
     if isinstance(node, tree.PropertyTest):
-        return RequestInvalid("segment", f"the property test of {node.name!r} stands outside of an event filter")
-    return RequestInvalid("segment", "a test of the hour or weekday stands outside of an event filter")
+        return RequestInvalid("segment", f"the property test of {node.name!r} is outside an event filter")
+    return RequestInvalid("segment", "a test of the hour or weekday is outside an event filter")
 
 
 def _outside_filter(node: Any) -> RequestInvalid:
-    return RequestInvalid("events.where", f"{type(node).__name__} cannot stand in an event filter")
+    return RequestInvalid("events.where", f"{type(node).__name__} is not allowed in an event filter")
 
 
 def _outside_items(node: Any) -> RequestInvalid:
-    return RequestInvalid("items.where", f"{type(node).__name__} cannot stand in a filter of items")
+    return RequestInvalid("items.where", f"{type(node).__name__} is not allowed in a filter of items")
 
 
 _ONEOFS: Final = {

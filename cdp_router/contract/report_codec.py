@@ -54,7 +54,7 @@ def from_part(message: pb.ReportPart) -> ReportPart | None:
 
 
 def answer_fields(answer: object | None) -> dict[str, Message]:
-    """The field of QueryResponse that an answer stands in, with its message; nothing where there is no answer."""
+    """The field of QueryResponse for an answer, with its message; empty without an answer."""
     return {} if answer is None else _ANSWERS.parts(answer)
 
 
@@ -67,12 +67,12 @@ def _array(kind: str) -> Codec:
 
 
 def _unless(is_usual: Callable[[AnyArray], np.bool_]) -> Callable[[Codec], Codec]:
-    """An array that is left out where it says what is usual."""
+    """An array that is left out if it has its usual content."""
     return lambda codec: Codec(lambda array: b"" if is_usual(array) else codec.write(array), codec.read)
 
 
 def _where(is_any: Callable[[Any], int]) -> Callable[[Codec], Codec]:
-    """A message that is left out where it says nothing."""
+    """A message that is left out if it is empty."""
     return lambda codec: Codec(lambda value: codec.write(value) if is_any(value) else None, codec.read)
 
 
@@ -95,7 +95,7 @@ def _filled_rfm(part: RfmPart, _: str) -> RfmPart:
 
 
 def _flow_parts(codecs: Codecs, _: Any) -> Codec:
-    """The paths of a part are one array, whose second length is told beside it."""
+    """The paths of a part as one array; its second length is a field of its own."""
     paths, counts = _array("<u2"), codecs.of_value(I64, pb.FlowPart.DESCRIPTOR.fields_by_name["counts"])
 
     def write(part: FlowPart) -> pb.FlowPart:
@@ -122,14 +122,17 @@ def _values(_: Codecs, kind: Any) -> Codec:
 
 
 def _to_number(value: int | float) -> ingest_pb2.Value | None:
-    """An integer beyond 64 bits has no exact form in a Value and goes as the nearest float64; None beyond that."""
+    """The message of a number.
+
+    An integer beyond 64 bits has no exact form in a Value: it becomes the nearest float64, or None beyond that.
+    """
     if isinstance(value, float) and not isfinite(value):
         return None
     return to_value(value if isinstance(value, float) or INT_MIN <= value <= INT_MAX else float(value))
 
 
 def _instants(_: Codecs, __: Any) -> Codec:
-    """A local day at the ends of the calendar may begin beyond them, where no Timestamp is valid."""
+    """Instants within the range of Timestamp: a local day at the ends of the calendar may begin outside it."""
     return Codec(
         lambda ms: to_timestamp(min(max(ms, TIME_MIN_MS), TIME_MAX_MS)),
         lambda message, _path, _depth: from_timestamp_ms(message),
@@ -137,7 +140,7 @@ def _instants(_: Codecs, __: Any) -> Codec:
 
 
 def _fields_of(at: OneofDescriptor, kinds: Iterable[type]) -> dict[type | str | tuple[type, str], str]:
-    """The field of each dataclass: the one whose message has its name."""
+    """The field of each dataclass: the one whose message has the same name."""
     by_message = {each.message_type.name: each.name for each in at.fields if each.message_type is not None}
     return {kind: by_message[kind.__name__] for kind in kinds}
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-_ROWS: Final = {"DistributionReport": "histogram"}  # elsewhere the first field of messages
+_ROWS: Final = {"DistributionReport": "histogram"}  # for other reports, the first field of messages
 
 
 def report_rows(report: Message) -> tuple[Sequence[Any], Sequence[FieldDescriptor]]:
-    """(the rows, their fields); an answer without rows is one itself."""
+    """(the rows, their fields); an answer without rows counts as one row."""
     described: Any = report.DESCRIPTOR
     of_messages = [each.name for each in described.fields if each.is_repeated and each.message_type is not None]
     if not of_messages:

@@ -1,4 +1,4 @@
-"""Rules of retention and what they have dropped, as messages."""
+"""Rules of retention and the events they dropped, as messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our errors to gRPC statuses with rich details, at one border."""
+"""Translation of our errors to gRPC statuses with rich details, in one place."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _attach(status: status_pb2.Status, detail: Message) -> None:
 
 
 def _cut(text: str, bytes_max: int = _TEXT_BYTES_MAX) -> str:
-    """Statuses travel in metadata, of which gRPC carries 8 KB in all: the message, and once more in the details."""
+    """A status short enough for metadata, of which gRPC carries 8 KB: the message, and once more in the details."""
     encoded = text.encode(errors="replace")
     if len(encoded) <= bytes_max:
         return text
@@ -202,7 +202,7 @@ def _retry(after_ms: int) -> error_details_pb2.RetryInfo:
 
 
 def mismatch_of(error: grpc.aio.AioRpcError) -> WrongEpoch | None:
-    """The refusal of another epoch that a call to a shard failed with, if that is what it is."""
+    """The refusal for another epoch, if that made a call to a shard fail."""
     if error.code() is not grpc.StatusCode.ABORTED:
         return None
     mismatch = partition_pb2.EpochMismatch()
@@ -213,7 +213,7 @@ def mismatch_of(error: grpc.aio.AioRpcError) -> WrongEpoch | None:
 
 
 def retry_delay_ms(status: status_pb2.Status) -> int:
-    """Time that the status asks the client to wait before it tries again; 0 when it does not."""
+    """Time that the status asks the client to wait before a retry; 0 if it does not."""
     retry = error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(retry):
@@ -236,20 +236,20 @@ def reason_of(error: Exception) -> str:
 
 
 def status_of(error: Exception, request_id: str) -> status_pb2.Status:
-    """The status a call ends with; what is not ours is logged and hidden."""
+    """The status that a call ends with; foreign errors are logged and hidden."""
     if isinstance(error, TRANSLATED):
         status = describe(error)
     else:
         _LOG.error("internal error", exc_info=error)
         status = _status(code_pb2.INTERNAL, RuntimeError("internal error; the server's log has it"), "INTERNAL")
-    # A shard's status comes with the id of the request already: it is the same one.
+    # A shard's status has the id of the request already: it is the same one.
     if not any(detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR) for detail in status.details):
         _attach(status, error_details_pb2.RequestInfo(request_id=request_id))
     return status
 
 
 async def abort(context: Context, status: status_pb2.Status, *metadata: tuple[str, str]) -> NoReturn:
-    """End a call with a status and say when to try again, for clients that do so by themselves."""
+    """Ends a call with a status and says when to try again, for clients that do so by themselves."""
     retry_ms = retry_delay_ms(status)
     pushback = ((_PUSHBACK_KEY, str(retry_ms)),) if retry_ms else ()
     details = (_DETAILS_KEY, status.SerializeToString())

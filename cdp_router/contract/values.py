@@ -37,7 +37,7 @@ def from_value(value: ingest_pb2.Value, name: str = "") -> Any:
 
 
 def to_value(value: Any, name: str = "value") -> ingest_pb2.Value:
-    """Message of a Python value; `wire.python_values` says what becomes of which, and what is refused."""
+    """Message of a Python value; `contract/python_values.py` lists the conversions and the refusals."""
     match value:
         case None:
             return ingest_pb2.Value()
@@ -74,7 +74,7 @@ def from_timestamp(stamp: Timestamp, what: str = "time") -> datetime:
 
 
 def from_timestamp_ms(stamp: Timestamp, what: str = "time") -> int:
-    """Epoch milliseconds of a message; RecordInvalid beyond the years 1 to 9999, where the time is called `what`."""
+    """Epoch milliseconds of a message; RecordInvalid, which calls the time `what`, beyond the years 1 to 9999."""
     ms = stamp.seconds * 1000 + stamp.nanos // 1_000_000
     if not 0 <= stamp.nanos < 1_000_000_000:
         raise RecordInvalid.of(rules.TIME_NANOSECONDS, what=what, nanos=stamp.nanos)

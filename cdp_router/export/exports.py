@@ -15,7 +15,7 @@ from cdp_router.rpc.call import note
 
 
 class Exports:
-    """Reads all partitions, every profile once; an export that fails half-way has no end."""
+    """Reads all partitions, every profile once; the stream of a failed export has no end marker."""
 
     def __init__(self, routing: Routing) -> None:
         self._routing = routing

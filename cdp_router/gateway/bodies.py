@@ -107,7 +107,7 @@ def read_json(body: bytes) -> Any:
         text = body.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
         return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer)
     except ValueError as error:
-        raise malformed(f"the body is no JSON: {str(error)[:200]}") from error
+        raise malformed(f"the body is not JSON: {str(error)[:200]}") from error
     except RecursionError as error:
         raise malformed("the body is nested too deeply") from error
 

@@ -50,7 +50,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Lane:
-    """Queue of rows under one API key, in the order they came, and the number of calls under way with it."""
+    """Queues of rows under one API key, in the order they came, and the number of calls under way with it."""
 
     waiting: deque[_Piece] = field(default_factory=deque)
     rows: int = 0

@@ -88,13 +88,27 @@ def gateway_app(
         codes = {404: "not_found", 405: "method_not_allowed"}
         is_missing = error.status_code == 404
         message = unserved.note(request.method, request.scope["path"]) if is_missing else error.detail
-        return await _on_problem(request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message))
+        allowed = (error.headers or {}).get("Allow", "")
+        if error.status_code == 405:
+            message = f"{request.scope['path']} takes {_methods(allowed)}, not {request.method}"
+        answer = await _on_problem(
+            request, Problem(error.status_code, codes.get(error.status_code, "invalid"), message)
+        )
+        if allowed:
+            answer.headers["allow"] = allowed
+        return answer
 
     handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: on_http_error, Exception: _on_error}
     app = Starlette(routes=[*open_routes, *closed_routes], exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirected POST becomes a GET, and its events are lost
     # The path is made plain first: all later decisions use the same one.
     return PlainPaths(AllowedHosts(CrossOrigin(app, is_open), hosts or Hosts(), is_open))
+
+
+def _methods(allowed: str) -> str:
+    """Methods of a path in words; HEAD goes without saying where GET is allowed."""
+    names = allowed.split(", ")
+    return " or ".join(sorted(name for name in names if name != "HEAD" or "GET" not in names))
 
 
 async def _discard(request: Request) -> Response:

@@ -31,6 +31,7 @@ def malformed(message: str) -> Problem:
     return Problem(400, "invalid_request", message)
 
 
-def key_unknown() -> Problem:
+def key_unknown(*, is_missing: bool = False) -> Problem:
     """No source has this write key."""
-    return Problem(401, "invalid_write_key", "invalid write key")
+    message = "no write key was sent: send it as the library does, or as `Authorization: Bearer KEY`"
+    return Problem(401, "invalid_write_key", message if is_missing else "invalid write key")

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from cdp_router.client.failures import RequestFailed, failure_of
 from cdp_router.gateway.http_limits import QUERY_SECONDS
 from cdp_router.gateway.problems import Problem, busy, malformed, too_large
+from cdp_router.gateway.question_faults import GivenTwice, fault_of, fields_once
 from cdp_router.gateway.request_bytes import Bodies
 from cdp_router.limits import LONG_QUESTION_BYTES, REQUEST_BYTES_MAX
 from cdp_router.records.as_of import as_of_stamp
@@ -32,6 +33,7 @@ ARROW: Final = "application/vnd.apache.arrow.stream"
 NDJSON: Final = "application/x-ndjson"
 _DEPTH_MAX: Final = 100
 _CARRIED_MAX: Final = 1024
+_FAULT_MAX: Final = 1000
 _LINES: Final = msgspec.json.Encoder()
 _LONG_AT_ONCE: Final = 2  # of messages that take long to read or write as JSON: a megabyte takes seconds
 _LONG_ANSWER_BYTES: Final = 16 * 1024
@@ -209,34 +211,28 @@ def parsed(body: bytes, of: type[Message]) -> Message:
     """The message in a JSON body; Problem 400 names the part that does not fit."""
     try:
         return json_format.Parse(_with_instant(body, of) or b"{}", of(), max_recursion_depth=_DEPTH_MAX)
-    except NoInstant as error:
+    except (NoInstant, GivenTwice) as error:
         raise malformed(str(error)) from error
-    except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise malformed(f"the body is not a {of.DESCRIPTOR.name}: {str(error)[:500]}") from error
-    except (ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
-        # The library lets these through for values of a type that the field has not got.
-        raise malformed(f"the body is not a {of.DESCRIPTOR.name}: {type(error).__name__}") from error
+    except (json_format.ParseError, ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
+        # The library raises these for values that do not fit a field; its words are not those of the interface.
+        raise malformed(fault_of(body, of)[:_FAULT_MAX]) from error
 
 
 def _with_instant(body: bytes, of: type[Message]) -> bytes:
     """The body with its instant, which may be a date, or a time without a zone, in the message's form."""
     if "as_of" not in of.DESCRIPTOR.fields_by_name or not _AS_OF.search(body):
         return body
-    fields = json.loads(body, object_pairs_hook=_fields_once)
+    fields = json.loads(body, object_pairs_hook=fields_once)
     name = "asOf" if isinstance(fields, dict) and "asOf" in fields else "as_of"
     given = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(given, str):
         return body
     tz = fields.get("tz")
-    stamp = as_of_stamp(given, tz if isinstance(tz, str) else "")
+    try:
+        stamp = as_of_stamp(given, tz if isinstance(tz, str) else "")
+    except ValueError as error:
+        raise malformed(str(error)) from error
     return json.dumps({**fields, name: stamp.ToJsonString()}).encode()
-
-
-def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise json_format.ParseError("a field is given twice")
-    return found
 
 
 def _carried(request: Request) -> tuple[tuple[str, str], ...]:

@@ -55,12 +55,12 @@ class AnySource:
     def source_of(self, key: str, secret: str) -> Source:
         """The source named like the key."""
         if not key or len(key.encode(errors="replace")) > KEY_BYTES_MAX:
-            raise key_unknown()
+            raise key_unknown(is_missing=not key)
         return Source(key, anonymous_ids=self._anonymous_ids)
 
 
 class KeySources:
-    """Writes keys are API keys with the role ingest, from the file that routers read; any key if there is no file."""
+    """Write keys are API keys with the role ingest, from the file that routers read; any key if there is no file."""
 
     def __init__(
         self, file: KeyFile, clock: Clock, refused: Callable[[str], None] = lambda _: None, anonymous_ids: str = ""
@@ -81,7 +81,7 @@ class KeySources:
             found = authenticate(keys, shown, self._clock.now_ms())
         except Unauthenticated as error:
             self._refused(shown)
-            raise key_unknown() from error
+            raise key_unknown(is_missing=not shown) from error
         if Role.INGEST not in found.roles:
             self._refused(shown)
             raise Problem(403, "role_missing", f"the key {found.id} does not have the role ingest")

@@ -1,1 +1,3 @@
-"""Reading files for `cdp import`: texts and their encodings, CSV, NDJSON, Parquet, and what tells a record again."""
+"""Reading of files for `cdp import`: texts and their encodings, CSV, NDJSON, Parquet, and ids that identify records
+again.
+"""

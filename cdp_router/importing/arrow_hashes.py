@@ -1,7 +1,7 @@
-"""Hashes of the rows of Arrow batches by what they say, not by how it is stored.
+"""Hashes of the rows of Arrow batches by their meaning, not by their storage.
 
-Dictionaries, runs, views, large types, units and zones of instants, the order of columns and of fields, columns that
-hold nothing: none of that changes the hash of a row. Numbers count the same as integers, floats and decimals.
+The hash of a row does not depend on dictionaries, runs, views or large types, on units and zones of instants, on the
+order of columns and fields, or on empty columns. Numbers count the same as integers, floats and decimals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EXACT_FLOAT_MAX: Final = float(1 << 63)
 
 
 def row_hashes(batch: pa.RecordBatch, path_of: Callable[[str], str]) -> U64:
-    """A 128-bit hash of each row: u64[n, 2]; `path_of` says what a column counts as."""
+    """A 128-bit hash of each row: u64[n, 2]; `path_of` returns the path that a column counts as."""
     found: U64 = np.zeros((len(batch), 2), np.uint64)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         found += _hashes(path_of(name), column)
@@ -38,7 +38,7 @@ def row_hashes(batch: pa.RecordBatch, path_of: Callable[[str], str]) -> U64:
 
 
 def _hashes(path: str, column: pa.Array) -> U64:
-    """Hashes of what a column holds, 0 where that is nothing: u64[n, 2]."""
+    """Hashes of the values of a column, 0 where there is none: u64[n, 2]."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     kind = column.type
@@ -88,7 +88,7 @@ def _texts(tag: str, column: pa.Array) -> U64:
 
 
 def _decimals(column: pa.Array) -> U64:
-    """Hashes of decimals by the number that each is stored as; of those that are stored as none, by their digits."""
+    """Hashes of decimals by the number that each is stored as; of those that cannot be stored, by their digits."""
     encoded = column.cast(pa.string()).dictionary_encode()
     numbers = [decimal_of(Decimal(text)) for text in encoded.dictionary.to_pylist()]
     integers, floats, others = (
@@ -150,7 +150,7 @@ def _maps(column: pa.Array) -> U64:
 
 
 def _bounds(column: pa.Array) -> tuple[I64, I64, pa.Array]:
-    """Bounds of the items of each list among all of them; nothing for null."""
+    """Bounds of the items of each list among all of them; null lists have none."""
     kind, count = column.type, len(column)
     if pa.types.is_fixed_size_list(kind):
         starts: I64 = (column.offset + np.arange(count, dtype=np.int64)) * kind.list_size

@@ -1,7 +1,7 @@
-"""Values of Arrow columns as the Python values that records hold, of every type; what cannot be is said value by value.
+"""Values of Arrow columns of every type as the Python values of records; unsupported values are reported one by one.
 
-pyarrow's own conversion stops at the first value that Python has no object for. Here each value counts on its own: it
-comes out as it is, or as `Unkept` with the reason, and a list or map with one of those inside is one as a whole.
+pyarrow's own conversion stops at the first value without a Python object. Here each value counts on its own: it comes
+out as it is, or as `Unkept` with the reason. A list or map that contains one becomes `Unkept` as a whole.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ArrowReader:
     reading: Reading
 
     def values(self, path: str, column: pa.Array, field: pa.Field | None = None) -> Values:
-        """The values of a column or of what is inside of it; `path` is what options call it."""
+        """The values of a column or of its content; `path` is its name in options."""
         known = _extension(column, field)
         if known is not None:
             column, convert = self._of_extension(known, column)
@@ -54,7 +54,7 @@ class ArrowReader:
                 return column, lambda _, array: [None if each is None else bool(each) for each in array.to_pylist()]
             case "arrow.json":
                 return column, self._plain
-        reason = f"type {name} is unknown here; write the column as another type, or leave it out with --skip"
+        reason = f"type {name} is not supported; write the column as another type, or leave it out with --skip"
         return column, lambda _, array: [Unkept("", reason) if valid else None for valid in _valid(array)]
 
     def _plain(self, path: str, column: pa.Array) -> Values:
@@ -94,7 +94,7 @@ class ArrowReader:
             return values
         if pa.types.is_floating(kind):
             return [None if value is None else float(value) for value in column.to_pylist()]
-        reason = f"type {kind} is unknown here; write the column as another type, or leave it out with --skip"
+        reason = f"type {kind} is not supported; write the column as another type, or leave it out with --skip"
         return [Unkept("", reason) if valid else None for valid in _valid(column)]
 
     def _binary(self, value: bytes) -> Any:
@@ -141,7 +141,7 @@ class ArrowReader:
 
 
 def _extension(column: pa.Array, field: pa.Field | None) -> str | None:
-    """The name of a type that stands for another one than its values are stored as."""
+    """The name of an extension type, which differs from the type of its stored values."""
     if isinstance(column.type, pa.BaseExtensionType):
         return str(column.type.extension_name)
     metadata = field.metadata if field is not None else None
@@ -197,18 +197,18 @@ def _decoded(value: bytes) -> Any:
         return value.decode()
     except UnicodeDecodeError as error:
         shown = " ".join(f"0x{byte:02x}" for byte in value[error.start : error.end])
-        return Unkept("", f"it holds bytes that are no UTF-8 ({shown})", code="TEXT_INVALID")
+        return Unkept("", f"it holds bytes that are not UTF-8 ({shown})", code="TEXT_INVALID")
 
 
 def _decimal(value: Any, kind: pa.DataType) -> Any:
-    """Integers of a type without fractions, else the float64 or integer that the number is."""
+    """Integers of a type without fractions, otherwise the float64 or integer equal to the number."""
     if kind.scale > 0:
         return decimal_of(value)
     return integer_of(int(value))
 
 
 def _counts(column: pa.Array) -> Values:
-    """Instants, times and durations as they are stored: counts of their unit."""
+    """Instants, times and durations as stored: counts of their unit."""
     kind = column.type
     is_narrow = pa.types.is_date32(kind) or pa.types.is_time32(kind)
     counts: Values = column.view(pa.int32() if is_narrow else pa.int64()).to_pylist()
@@ -257,7 +257,7 @@ def _uuid(value: bytes | None) -> str | None:
 
 
 def _bounds(column: pa.Array) -> tuple[list[tuple[int, int] | None], int, int]:
-    """Bounds of the items of each list or map after the first of them, None for null; that and the last."""
+    """Bounds of the items of each list or map, relative to the first, None for null; and the end of the last."""
     kind, count = column.type, len(column)
     if pa.types.is_fixed_size_list(kind):
         starts = [(column.offset + number) * kind.list_size for number in range(count)]
@@ -276,11 +276,11 @@ def _bounds(column: pa.Array) -> tuple[list[tuple[int, int] | None], int, int]:
 
 
 class Sparse(dict[str, Any]):
-    """The fields of a struct that a row has: those it lacks say nothing, as every row has to have all of them."""
+    """The fields of a struct that a row has; missing fields mean nothing, as every row must have all fields."""
 
 
 def _whole(value: Any, fields: Sequence[tuple[str, Any]]) -> Any:
-    """A struct or map, unless something in it cannot be kept."""
+    """A struct or map, unless it contains a value that cannot be kept."""
     return next((_inside(name, each) for name, each in fields if isinstance(each, Unkept)), value)
 
 

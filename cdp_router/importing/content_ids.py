@@ -1,8 +1,8 @@
-"""Message ids of records that have none: what tells a record of a file again, whatever the file is called by then.
+"""Message ids of records without one: they identify a record of a file again, even if the file is renamed.
 
-The id of a record is a hash of its content, and of how many equal records stand before it in its file. So the file may
-grow, be cut, reordered, renamed or copied: a record that was taken has the id it had. Equal records of one file have
-ids of their own; the first of another file has that of the first here.
+The id of a record is a hash of its content, and of the number of equal records before it in its file. So the file may
+grow, be cut, reordered, renamed or copied: an accepted record keeps its id. Equal records of one file have different
+ids; the first one in another file has the id of the first one here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def lanes_of(contents: list[bytes]) -> U64:
 
 @dataclass(slots=True)
 class _Run:
-    """Hashes, ascending, and how often each was there."""
+    """Hashes, ascending, and the number of times each occurred."""
 
     hashes: U64
     counts: I64
@@ -89,7 +89,7 @@ def _merged(one: _Run, other: _Run) -> _Run:
 
 
 class ContentIds:
-    """Ids of the records of one file, in its order. Files under different labels have no ids in common."""
+    """Ids of the records of one file, in its order. Files with different labels have no ids in common."""
 
     def __init__(self, label: str = "") -> None:
         self._label = lanes_of([label.encode()])[0]

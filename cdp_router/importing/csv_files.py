@@ -1,7 +1,7 @@
 """CSV files as blocks of columns of text, with the line of each row.
 
-A block of which every quote stands where one may is read by Arrow. Any other is read line by line, so that a quote that
-is never closed costs its own line alone; the blocks after it are read by Arrow again.
+A block in which every quote is in a valid place is read by Arrow. Any other is read line by line, so that an unclosed
+quote costs only its own line; later blocks are read by Arrow again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from cdp_router.importing.texts import LINE_CHARACTERS_MAX, TextFile, lines_in, 
 from cdp_store.arrays import I64, U8
 
 _DELIMITERS: Final = (";", "\t", "|")
-_SPAN_MIN: Final = 3  # lines of a quoted text that look like records, where no column of times tells more
+_SPAN_MIN: Final = 3  # lines of a quoted text that look like records, if no column of times decides it
 _NEVER_CLOSED: Final = "unexpected end of data"
 
-_BLOCK_CHARACTERS: Final = 1 << 22  # fewer cost more a row, more only memory
+_BLOCK_CHARACTERS: Final = 1 << 22  # smaller blocks cost more per row, larger ones only memory
 _NEWLINE, _RETURN, _QUOTE = b'\n\r"'
 
 IsTime = Callable[[str], bool]
@@ -36,7 +36,7 @@ Lines = Iterator[tuple[str | None, int]]
 
 @dataclass(frozen=True, slots=True)
 class CsvFault:
-    """A line or row that is no record: its line, what is wrong with it, and whether its bytes are no text."""
+    """A line or row that is not a record: its line, its problem, and whether its bytes are not text."""
 
     line: int
     problem: str
@@ -45,8 +45,10 @@ class CsvFault:
 
 @dataclass(frozen=True, slots=True)
 class CsvBlock:
-    """Rows as columns of text: the last line of each, the faults between them, how many bytes were read by then and
-    whether nothing behind can be read."""
+    """Rows as columns of text: the last line of each, and the faults between them.
+
+    Also the number of bytes read so far, and whether nothing after them can be read.
+    """
 
     columns: list[pa.Array]
     lines: I64
@@ -57,7 +59,7 @@ class CsvBlock:
 
 @dataclass(frozen=True, slots=True)
 class CsvHeader:
-    """The first line: names of columns, and what separates them; `assumed` where the line told it."""
+    """The first line: names of columns, and their separator; `assumed` if the separator was guessed from the line."""
 
     names: tuple[str, ...]
     delimiter: str
@@ -69,7 +71,7 @@ class _TooLong(Exception):
 
 
 class _Lines:
-    """Lines for a CSV reader, which remembers those of the record at hand and can give them again."""
+    """Lines for a CSV reader, which keeps those of the current record and can return them again."""
 
     def __init__(self, lines: Lines, number: int = 0) -> None:
         self._lines, self._again = lines, deque[tuple[str | None, int]]()
@@ -89,28 +91,28 @@ class _Lines:
         return line
 
     def begin(self) -> None:
-        """The next line begins a record."""
+        """Notes that the next line begins a record."""
         self.pulled.clear()
 
     def resume(self) -> int:
-        """Go back behind the first line of the record at hand, whose number is returned."""
+        """Goes back to after the first line of the current record, and returns that line's number."""
         again = self.pulled[1:]
         self._again.extendleft(reversed(again))
         self.number -= len(again)
         return self.number
 
     def are_done(self, number: int) -> bool:
-        """True if all up to this number are read, and none behind it waits to be given again."""
+        """True if all lines up to this number are read, and none after it waits to be returned again."""
         return self.number >= number and not self._again
 
     @property
     def texts(self) -> list[str]:
-        """The lines of the record at hand."""
+        """The lines of the current record."""
         return [line or "" for line, _ in self.pulled]
 
 
 def read_header(path: Path, encoding: str, delimiter: str | None) -> CsvHeader:
-    """The header of a file; SourceInvalid where there is none that can be used."""
+    """The header of a file; SourceInvalid if there is no usable one."""
     lines = _Lines(text_lines(path, encoding, ""))
     csv.field_size_limit(LINE_CHARACTERS_MAX)
     try:
@@ -121,7 +123,7 @@ def read_header(path: Path, encoding: str, delimiter: str | None) -> CsvHeader:
         if assumed is not None:
             names = next(csv.reader(lines.texts, delimiter=assumed, strict=True))
     except (csv.Error, _TooLong) as error:
-        raise SourceInvalid(f"{path}: no CSV: line 1: {error or 'the line is too long'}") from error
+        raise SourceInvalid(f"{path}: not CSV: line 1: {error or 'the line is too long'}") from error
     if shown := marked("".join(names)):
         raise SourceInvalid(f"{path}: {undecodable(shown, encoding, 'line 1, the names of columns, holds ')}")
     if any("\0" in name for name in names):
@@ -142,9 +144,9 @@ def _separator(header: str) -> str | None:
 def read_blocks(
     path: Path, encoding: str, header: CsvHeader, time: int | None, is_time: IsTime, trusted: bool = False
 ) -> Iterator[CsvBlock]:
-    """The rows behind the header. `time` is the number of the column of times, whose texts `is_time` knows.
+    """The rows after the header. `time` is the number of the column of times, whose texts `is_time` recognises.
 
-    `trusted`: a program has quoted all fields, so that no line inside of one is a record, whatever it looks like.
+    `trusted`: a program quoted all fields, so no line inside a field is a record, whatever it looks like.
     """
     csv.field_size_limit(LINE_CHARACTERS_MAX)
     are_records = None if trusted else _Spans(len(header.names), header.delimiter, time, is_time)
@@ -154,14 +156,14 @@ def read_blocks(
 
 
 class _Blocks:
-    """Reader of the blocks of a file; `are_records` is None where nothing that is quoted can be records."""
+    """Reader of the blocks of a file; `are_records` is None where quoted lines cannot be records."""
 
     def __init__(self, header: CsvHeader, encoding: str, are_records: _Spans | None) -> None:
         self._header, self._encoding, self._are_records = header, encoding, are_records
-        self._number = 0  # of the last line that was read
+        self._number = 0  # of the last line read
 
     def read(self, texts: TextFile) -> Iterator[CsvBlock]:
-        """The blocks behind the header, which is there and can be read."""
+        """The blocks after the header, which exists and can be read."""
         lines = _Lines(texts.lines())
         next(self._reader(lines))
         self._number = lines.number
@@ -175,16 +177,16 @@ class _Blocks:
         return csv.reader(lines, delimiter=self._header.delimiter, strict=True)
 
     def _plain(self, text: str) -> CsvBlock | None:
-        """The rows of a block as Arrow reads it; None where it would read anything else than `_careful`."""
+        """The rows of a block as Arrow reads it; None where its result would differ from that of `_careful`."""
         if len(text) >= LINE_CHARACTERS_MAX or not self._header.delimiter.isascii():
             return None
-        if text.startswith("\ufeff"):  # Arrow takes it for a byte order mark, and leaves it out
+        if text.startswith("\ufeff"):  # Arrow removes it as a byte order mark
             return None
         if "\r" in text and text.count("\r") != text.count("\r\n"):
             return None
         try:
             encoded = text.encode()
-        except UnicodeEncodeError:  # bytes that are no text
+        except UnicodeEncodeError:  # bytes that are not text
             return None
         layout = _layout(np.frombuffer(encoded, np.uint8), ord(self._header.delimiter))
         if layout is None or (self._are_records and any(map(self._are_records, layout.spans(encoded)))):
@@ -216,7 +218,7 @@ class _Blocks:
         return [column.combine_chunks() for column in table.columns]
 
     def _careful(self, text: str, texts: TextFile) -> CsvBlock:
-        """The rows of a block line by line, and of the lines behind it those that a quote of its own reaches."""
+        """The rows of a block line by line, and of later lines those that an open quote reaches."""
         own = [(line, 0) for line in lines_in(io.StringIO(text, newline=""))]
         lines, end = _Lines(chain(own, texts.lines()), self._number), self._number + len(own)
         reader = self._reader(lines)
@@ -230,7 +232,7 @@ class _Blocks:
             except (csv.Error, _TooLong) as error:
                 problem, behind = _problem(error, len(lines.pulled)), len(lines.pulled) - 1
                 if self._are_records is None and behind:
-                    problem, is_last = f"{problem}; the {behind} lines behind it were not read", True
+                    problem, is_last = f"{problem}; the {behind} lines after it were not read", True
                 faults.append(CsvFault(lines.resume(), problem))
                 reader = self._reader(lines)
                 continue
@@ -264,17 +266,17 @@ class _Blocks:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Bounds of the rows of a block that are not empty: i64[n] each; the number of its lines."""
+    """Bounds of the non-empty rows of a block: i64[n] each; its number of lines."""
 
     starts: I64
     ends: I64
     first_lines: I64
-    lines: I64  # the last of each, the first of the block being 1
+    lines: I64  # the last line of each row, the first of the block being 1
     line_count: int
 
     @property
     def has_spans(self) -> bool:
-        """True if there are rows of several lines."""
+        """True if any row has several lines."""
         return bool((self.lines != self.first_lines).any())
 
     def spans(self, encoded: bytes) -> Iterator[list[str]]:
@@ -285,7 +287,7 @@ class _Layout:
 
 
 def _layout(content: U8, delimiter: int) -> _Layout | None:
-    """The rows of a block; None where a quote stands inside of a field or behind it, or is never closed."""
+    """The rows of a block; None where a quote is inside a field or after it, or is never closed."""
     ends: I64 = np.flatnonzero(content == _NEWLINE) + 1
     if not content.size or content[-1] != _NEWLINE:
         ends = np.append(ends, content.size)
@@ -306,7 +308,7 @@ def _layout(content: U8, delimiter: int) -> _Layout | None:
 
 
 def _is_strict(content: U8, quotes: I64, delimiter: int) -> bool:
-    """True if every quote opens a field, closes one, or is one of two inside of one."""
+    """True if every quote opens a field, closes one, or is one of two inside a field."""
     opening, closing = quotes[::2], quotes[1::2]
     before, after = content[opening - 1], content[np.minimum(closing + 1, content.size - 1)]
     doubled = opening[1:] == closing[:-1] + 1
@@ -319,24 +321,24 @@ def _is_strict(content: U8, quotes: I64, delimiter: int) -> bool:
 
 def _problem(error: Exception, lines: int) -> str:
     if isinstance(error, _TooLong):
-        return f"no CSV: the line has more than {LINE_CHARACTERS_MAX} characters"
+        return f"not CSV: the line has more than {LINE_CHARACTERS_MAX} characters"
     if str(error) == _NEVER_CLOSED:
-        return "no CSV: a quote is opened and never closed"
+        return "not CSV: a quote is opened and never closed"
     if lines > 1:
-        return f"no CSV: a quote is opened that ends in a later line at no end of a field ({error})"
-    return f"no CSV: {error}"
+        return f"not CSV: a quote is closed in a later line, but not at the end of a field ({error})"
+    return f"not CSV: {error}"
 
 
 def _swallowed(first: int, last: int) -> str:
     return (
-        f"no CSV: a quoted field goes on from line {first} to line {last}, and each of these lines looks like a record:"
+        f"not CSV: a quoted field extends from line {first} to line {last}, and each line of it looks like a record:"
         f" a quote is missing in line {first}, or too many"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Spans:
-    """True if lines that one quoted field holds together are records each, so that a quote must be wrong."""
+    """True if the lines inside one quoted field are records themselves, so that a quote must be wrong."""
 
     columns: int
     delimiter: str

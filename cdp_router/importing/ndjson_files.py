@@ -1,4 +1,4 @@
-"""NDJSON files: a JSON object a line."""
+"""NDJSON files: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXT_INVALID: Final = "TEXT_INVALID"
 
 @dataclass(frozen=True, slots=True)
 class JsonLine:
-    """A line: its number, its object or what is wrong with it, how many bytes of the file were read by then."""
+    """A line: its number, its object or its problem, and the number of bytes of the file read so far."""
 
     number: int
     record: dict[str, Any] | None
@@ -30,17 +30,17 @@ class JsonLine:
 
 
 def read_lines(path: Path, encoding: str, reading: Reading) -> Iterator[JsonLine]:
-    """The lines that are not empty."""
+    """The non-empty lines."""
     decode = msgspec.json.Decoder(float_hook=written_json_float if reading.as_text else json_float).decode
     lines = _utf8_lines(path) if encoding == UTF8 else text_lines(path, encoding, "\n")
     for number, (line, done) in enumerate(lines, 1):
         if line is None:
-            yield JsonLine(number, None, f"no JSON: the line has more than {LINE_CHARACTERS_MAX} characters", done)
+            yield JsonLine(number, None, f"not JSON: the line has more than {LINE_CHARACTERS_MAX} characters", done)
             continue
         if not line.strip():
             continue
         if isinstance(line, str) and (shown := marked(line)):
-            yield JsonLine(number, None, undecodable(shown, encoding, "no JSON: "), done, TEXT_INVALID)
+            yield JsonLine(number, None, undecodable(shown, encoding, "not JSON: "), done, TEXT_INVALID)
             continue
         try:
             record = decode(line)
@@ -61,12 +61,12 @@ def _malformed(number: int, line: bytes | str, error: Exception, done: int) -> J
             line.decode()
         except UnicodeDecodeError as wrong:
             shown = " ".join(f"0x{byte:02x}" for byte in line[wrong.start : wrong.end])
-            return JsonLine(number, None, undecodable(shown, UTF8, "no JSON: "), done, TEXT_INVALID)
-    return JsonLine(number, None, f"no JSON: {error}", done)
+            return JsonLine(number, None, undecodable(shown, UTF8, "not JSON: "), done, TEXT_INVALID)
+    return JsonLine(number, None, f"not JSON: {error}", done)
 
 
 def _utf8_lines(path: Path) -> Iterator[tuple[bytes | None, int]]:
-    """The lines of a file and how much of it was read by then; None for one that is too long."""
+    """The lines of a file and the number of bytes read so far; None for a line that is too long."""
     done = 0
     with path.open("rb") as file:
         while line := file.readline(LINE_CHARACTERS_MAX):

@@ -1,4 +1,4 @@
-"""Numbers as files write them: kept digit by digit in 64 bits, or not at all."""
+"""Numbers as files write them: kept digit by digit in 64 bits, or rejected."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _STARTS: Final = "-0123456789"
-# As JSON and databases, data frames of Python, and spreadsheets write them.
+# As JSON and databases, Python data frames, and spreadsheets write them.
 BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER_CHARACTERS_MAX: Final = 20  # -9223372036854775808
-_SURE_CHARACTERS: Final = 16  # at most 15 digits beside the point, which every float64 keeps
+_SURE_CHARACTERS: Final = 16  # at most 15 digits apart from the point, which every float64 keeps
 _SURE_DIGITS: Final = 15
-FLOAT_DIGITS_MAX: Final = 17  # what writers of float64 need at most; more digits mean an exact decimal
+FLOAT_DIGITS_MAX: Final = 17  # the most that writers of float64 need; more digits mean an exact decimal
 WHOLE_MAX: Final = 1 << 53  # up to here every integer is a float64
 _NORMAL_MIN: Final = 2.3e-308
 _SHOWN: Final = 40
@@ -25,9 +25,9 @@ _HINT: Final = "; --as-text takes such a column as text"
 
 
 class Unkept:
-    """A value that cannot be stored as it is: how it is written, and why. `digits`: it is an integer all the same.
+    """A value that cannot be stored unchanged: its text, and the reason. `digits`: it is nevertheless an integer.
 
-    No dataclass: no encoder may take it for a map.
+    Not a dataclass: no encoder may treat it as a map.
     """
 
     __slots__ = ("code", "digits", "reason", "text")
@@ -36,7 +36,7 @@ class Unkept:
         self.text, self.reason, self.digits, self.code = text, reason, digits, code
 
     def inside(self, where: str) -> Unkept:
-        """The same about the list or map that holds the value."""
+        """The same for the list or map that contains the value."""
         return Unkept("", f"{where}: {self.reason}", code=self.code)
 
 
@@ -48,7 +48,7 @@ class WrittenFloat(float):
 
 
 def integer_of(value: int) -> int | Unkept:
-    """The integer, where 64 bits hold it."""
+    """The integer, if it fits 64 bits."""
     if INT64_MIN <= value <= INT64_MAX:
         return value
     return _too_large(str(value))
@@ -59,10 +59,10 @@ def _too_large(text: str) -> Unkept:
 
 
 def float_of(text: str) -> int | float | Unkept:
-    """The float64 behind a decimal text; Unkept where it would be another number.
+    """The float64 of a decimal text; Unkept if it would be another number.
 
-    Up to 17 digits mean the nearest float64, as every writer of float64 has it; more digits, or an integer part beyond
-    2**53, have to be kept exactly.
+    Up to 17 digits mean the nearest float64, as writers of float64 use it. More digits, or an integer part beyond
+    2**53, must be exact.
     """
     value = float(text)
     if len(text) <= _SURE_CHARACTERS and (value == 0 or abs(value) >= _NORMAL_MIN) and math.isfinite(value):
@@ -79,7 +79,7 @@ def _exactly(text: str, value: float) -> int | float | Unkept:
 
 
 def decimal_of(exact: Decimal, text: str | None = None, value: float | None = None) -> int | float | Unkept:
-    """The float64 that a decimal number is, or the integer; Unkept where neither holds it."""
+    """The float64 or integer equal to a decimal number; Unkept if neither exists."""
     number = float(exact) if value is None else value
     written = format(exact, "f") if text is None else text
     if not math.isfinite(number):
@@ -101,7 +101,7 @@ def _inexact(text: str) -> Unkept:
 
 
 def csv_value(text: str) -> Any:
-    """Numbers and booleans by how they are written; 007 and 1_000 stay text, an empty field is no value."""
+    """Numbers and booleans by their spelling; 007 and 1_000 stay text, an empty field has no value."""
     if not text:
         return None
     if text[0] not in _STARTS:
@@ -113,12 +113,12 @@ def csv_value(text: str) -> Any:
     if not _FLOAT.fullmatch(text):
         return text
     number = float_of(text)
-    is_code = isinstance(number, Unkept) and "e" in text.lower()  # such as 1e400: no number that anybody means
+    is_code = isinstance(number, Unkept) and "e" in text.lower()  # such as 1e400, which nobody means
     return text if is_code else number
 
 
 def json_float(text: str) -> Any:
-    """A number of JSON with a fraction or an exponent. Raises ValueError where it is beyond all floats."""
+    """A number of JSON with a fraction or an exponent. Raises ValueError if it is beyond all floats."""
     value = float_of(text)
     if isinstance(value, Unkept) and math.isinf(float(text)):
         raise ValueError(f"number {text[:_SHOWN]} is out of range")
@@ -136,7 +136,7 @@ def written_json_float(text: str) -> Any:
 
 
 def as_text(value: Any) -> Any:
-    """A value as the text it is written as; a list or map stays what it is."""
+    """A value as the text it is written as; lists and maps stay unchanged."""
     match value:
         case bool():
             return "true" if value else "false"

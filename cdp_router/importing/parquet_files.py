@@ -1,4 +1,4 @@
-"""Parquet files: batches of columns, and rows of any type; what is wrong with a value costs its row alone."""
+"""Parquet files: batches of columns, and rows of any type; a bad value costs only its row."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cdp_router.importing.arrow_values import ArrowReader
 from cdp_router.importing.read_options import Reading
 from cdp_router.importing.source_errors import SourceInvalid
 
-_INDEX: Final = re.compile(r"__index_level_[0-9]+__")  # what pandas calls an index without a name
-# Whatever pyarrow makes of a damaged file: its own errors, and those of the Python objects it builds.
+_INDEX: Final = re.compile(r"__index_level_[0-9]+__")  # pandas' name for an index without a name
+# Everything that pyarrow raises for a damaged file: its own errors, and those of the Python objects it builds.
 _UNREADABLE: Final = (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, IndexError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetTable:
-    """An open file: what it holds besides the columns that are left out, and the names of those that were an index."""
+    """An open file: its columns except those left out, and the names of those that were an index."""
 
     path: Path
     file: pq.ParquetFile
@@ -32,7 +32,7 @@ class ParquetTable:
     reader: ArrowReader
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """The file in batches of so many rows. Raises SourceInvalid where it cannot be read any further."""
+        """The file in batches of this many rows. Raises SourceInvalid where it cannot be read further."""
         number = 0
         try:
             for batch in self.file.iter_batches(rows):
@@ -44,7 +44,7 @@ class ParquetTable:
             raise SourceInvalid(f"{self.path}: damaged after row {number}: {error}") from error
 
     def records(self, batch: pa.RecordBatch, before: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The rows of a batch that follows `before` others, with their numbers; see `ArrowReader` for their values."""
+        """The rows of a batch that follows `before` others, with their numbers; for their values see `ArrowReader`."""
         try:
             columns = [
                 self.reader.values(field.name, column, field)
@@ -58,9 +58,9 @@ class ParquetTable:
 
 
 def open_parquet(path: Path, reading: Reading) -> ParquetTable:
-    """A Parquet file; SourceInvalid where it is none."""
+    """A Parquet file; SourceInvalid if it is not one."""
     try:
-        # Instants of 96 bits fit milliseconds whatever they are; nanoseconds would wrap round.
+        # Instants of 96 bits always fit milliseconds; nanoseconds would overflow.
         file = pq.ParquetFile(
             path,
             coerce_int96_timestamp_unit="ms",
@@ -70,7 +70,7 @@ def open_parquet(path: Path, reading: Reading) -> ParquetTable:
         schema, rows = file.schema_arrow, file.metadata.num_rows
         names = schema.names
     except _UNREADABLE as error:
-        raise SourceInvalid(f"{path}: no Parquet file: {error}") from error
+        raise SourceInvalid(f"{path}: not a Parquet file: {error}") from error
     if len(set(names)) != len(names):
         raise SourceInvalid(f"{path}: two columns have one name")
     index = tuple(field.name for number, field in enumerate(schema) if _is_index(number, field))
@@ -79,5 +79,5 @@ def open_parquet(path: Path, reading: Reading) -> ParquetTable:
 
 
 def _is_index(number: int, field: pa.Field) -> bool:
-    """True if a column is the row numbers of a data frame; an index that has a name is a column like others."""
+    """True if a column holds the row numbers of a data frame; a named index is a column like others."""
     return bool(_INDEX.fullmatch(field.name)) or (number == 0 and not field.name and pa.types.is_integer(field.type))

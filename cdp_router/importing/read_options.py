@@ -1,4 +1,4 @@
-"""Options of `cdp import` about texts, columns and values: the way files are read."""
+"""Options of `cdp import` about texts, columns and values: how files are read."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ def _no_time(_: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Way to read files. `as_text` and `skip` are names of columns, or paths such as order.price inside of them."""
+    """Way to read files. `as_text` and `skip` are names of columns, or paths such as order.price inside them."""
 
     encoding: str | None = None
     delimiter: str | None = None
     as_text: frozenset[str] = frozenset()
     skip: frozenset[str] = frozenset()
-    binary: str | None = None  # what bytes become: one of BINARIES; None: they are refused
-    nulls: str | None = None  # what a null inside a map of values means: one of NULLS; None: as the format has it
-    missing: frozenset[str] = frozenset()  # texts of CSV that are no value, such as NULL
-    is_time: Callable[[str], bool] = _no_time  # whether a text can be the time of a record
+    binary: str | None = None  # form of bytes: one of BINARIES; None: they are refused
+    nulls: str | None = None  # meaning of null inside a map of values: one of NULLS; None: by the format
+    missing: frozenset[str] = frozenset()  # texts of CSV that mean no value, such as NULL
+    is_time: Callable[[str], bool] = _no_time  # tests whether a text can be the time of a record
     nested: frozenset[str] = frozenset(("properties", "attributes", "traits"))  # columns that are maps of values
 
     def is_text(self, path: str) -> bool:
-        """True if the values at a path are kept as text; inside a map of values its own name may be left out."""
+        """True if the values at a path are kept as text; inside a map of values the map's name may be left out."""
         outer, _, inner = path.partition(".")
         return path in self.as_text or (outer in self.nested and inner in self.as_text)
 
 
 def textual(values: Mapping[str, Any], paths: Collection[str], prefix: str = "") -> dict[str, Any]:
-    """The values with those at these paths as they are written, and plain numbers elsewhere."""
+    """The values, with those at these paths as written, and plain numbers elsewhere."""
     found = dict[str, Any]()
     for name, value in values.items():
         path = prefix + name

@@ -1,4 +1,4 @@
-"""Errors of a whole file."""
+"""Errors that concern a whole file."""
 
 from __future__ import annotations
 

@@ -7,18 +7,47 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cdp_router.cluster.topology import MEMBERS_NAME, MISSING_REMEDY, ClusterDirectory, shard_name
+from cdp_router.cluster.topology import (
+    ADDRESSES_NAME,
+    CLUSTER_NAME,
+    MEMBERS_NAME,
+    MISSING_REMEDY,
+    ClusterDirectory,
+    shard_name,
+)
 from cdp_router.gateway.letters.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.gateway.seen_sources import NAME as SEEN_SOURCES
+from cdp_router.security.audit.audit_files import FOLDER as FOLDER_OF_AUDIT
 from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED, KEYS_REMEDY, KeyFile, read_keys, settle_keys
 from cdp_store.directory.inventory import INVENTORY_NAME
 from cdp_store.directory.shard_directory import HOLDINGS_NAME, IDENTITY_NAME, find_identity
-from cdp_store.errors import ClusterKeyMismatch, DirectoryDamaged, DirectoryMismatch, FileMissing
+from cdp_store.errors import ClusterKeyMismatch, DirectoryDamaged, DirectoryForeign, DirectoryMismatch, FileMissing
 from cdp_store.log.local import NO_ROOM
 from cdp_store.outside.seams import OsFiles
 from cdp_store.outside.whole_files import leftovers, remove_leftovers
 
 _LEFT_AFTER_MS: Final = 3_600_000
+_NAMED: Final = 3  # names in an error
+_OF_DISKS: Final = frozenset(("lost+found",))  # what an empty disk holds
+# Any of these may be there before a cluster is; without its cluster.json, `ClusterDirectory` refuses the list.
+_OURS: Final = frozenset(
+    (KEYS_NAME, ADDRESSES_NAME, FOLDER_OF_LETTERS, SEEN_SOURCES, FOLDER_OF_AUDIT, INVENTORY_NAME, MEMBERS_NAME, "logs")
+)
+
+
+def check_place(directory: ClusterDirectory) -> None:
+    """Raises DirectoryForeign if the place of a data directory is a file, or a folder of something else."""
+    path = directory.path
+    if not path.exists() or directory.cluster_path.exists():
+        return
+    if not path.is_dir():
+        raise DirectoryForeign(path, "it is a file")
+    there = sorted({each.name for each in path.iterdir()} - _OF_DISKS)
+    if there and not directory.shards_here() and _OURS.isdisjoint(there):
+        *others, last = there if len(there) <= _NAMED else [*there[:_NAMED], f"{len(there) - _NAMED} more"]
+        names = f"{', '.join(others)} and {last}" if others else last
+        raise DirectoryForeign(path, f"it has no {CLUSTER_NAME}, but {names}")
 
 
 def remove_old_leftovers(directory: ClusterDirectory, now_ms: int) -> None:

@@ -1,1 +1,1 @@
-"""Records as senders write them, in every encoding: checked and brought to columns."""
+"""Records as senders write them, in every encoding: checked and converted to columns."""

@@ -1,4 +1,4 @@
-"""The instant a question is asked about, as people give it: a date, a time, or text of either."""
+"""The instant of a question, in the forms that callers use: a date, a time, or text of either."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ AsOf = date | str | Timestamp  # datetimes, and pandas' Timestamps, are dates
 
 
 def as_of_ms(given: date | str, tz: str) -> int:
-    """Epoch milliseconds of an instant; without a zone of its own it is in `tz`, and a date is its first instant.
+    """Epoch milliseconds of an instant; without a zone it is in `tz`, and a date means its first instant.
 
-    Raises ValueError where it is no instant, TypeError where it is of another type.
+    Raises ValueError for something other than an instant, TypeError for another type.
     """
     zone = _zone(tz)
     match given:
@@ -28,7 +28,7 @@ def as_of_ms(given: date | str, tz: str) -> int:
                 raise NoInstant(f"as_of: {error}, or 2026-01-31") from None
         case datetime():
             if type(given).__name__ == "NaTType":
-                raise NoInstant("as_of: NaT is no time")
+                raise NoInstant("as_of: NaT is not a time")
             return to_ms(given if given.tzinfo else given.replace(tzinfo=zone))
         case date():
             return to_ms(datetime(given.year, given.month, given.day, tzinfo=zone))
@@ -36,7 +36,7 @@ def as_of_ms(given: date | str, tz: str) -> int:
 
 
 def as_of_stamp(given: AsOf, tz: str) -> Timestamp:
-    """The same as a message, which may be given as well."""
+    """The same as a message; a message is returned unchanged."""
     return given if isinstance(given, Timestamp) else to_timestamp(as_of_ms(given, tz))
 
 
@@ -44,4 +44,4 @@ def _zone(tz: str) -> tzinfo:
     try:
         return ZoneInfo(tz or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise NoInstant(f"tz: {tz!r} is no time zone; write one such as Europe/Berlin") from error
+        raise NoInstant(f"tz: {tz!r} is not a time zone; write one such as Europe/Berlin") from error

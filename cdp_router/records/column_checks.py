@@ -1,5 +1,7 @@
-"""Rejected records of Arrow columns, with the first reason of each, without an object per record; and small things that
-all columns need."""
+"""Rejected records of Arrow columns, with the first reason of each, without an object per record.
+
+Also small functions that all columns need.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ from cdp_store.arrays import I32, I64, Bools
 
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
 Invalid = list[tuple[int, RecordInvalid]]
-Reason = RecordInvalid | Callable[[int], RecordInvalid]  # of all records, or made for each one that is reported
+Reason = RecordInvalid | Callable[[int], RecordInvalid]  # of all records, or made for each reported record
 FIELD: Final = "batch.arrow_columns"
 _NONE: Final = -1
 
 
 class Checks:
-    """Collects which records are out; a reason is kept once, however many records it rejects."""
+    """Collects the rejected records; a reason is kept once, however many records it rejects."""
 
     def __init__(self, count: int) -> None:
         self._reasons = list[Reason]()
@@ -29,11 +31,11 @@ class Checks:
         self.keep: Bools = np.ones(count, np.bool_)
 
     def reject(self, bad: Bools, reason: Reason) -> None:
-        """Take out the records with `bad`: bool[n]."""
+        """Rejects the records with `bad`: bool[n]."""
         self.reject_at(np.flatnonzero(bad), reason)
 
     def reject_at(self, records: Positions, reason: Reason) -> None:
-        """Take out some records by their positions."""
+        """Rejects some records by their positions."""
         records = records[self.keep[records]]
         if records.size:
             self._reason_of[records] = len(self._reasons)
@@ -41,7 +43,7 @@ class Checks:
             self.keep[records] = False
 
     def reject_each(self, records: Positions, numbers: I64, reasons: Mapping[int, RecordInvalid]) -> None:
-        """Take out those records whose number has a reason."""
+        """Rejects the records whose number has a reason."""
         if not reasons or not numbers.size:
             return
         reason_of: I32 = np.full(max(int(numbers.max()), *reasons) + 1, _NONE, np.int32)
@@ -50,19 +52,19 @@ class Checks:
             self._reasons.append(reason)
         found = reason_of[numbers]
         bad = (found != _NONE) & self.keep[records]
-        # Where one record comes twice, the first reason stays.
+        # If a record occurs twice, the first reason stays.
         self._reason_of[records[bad][::-1]] = found[bad][::-1]
         self.keep[records[bad]] = False
 
     def invalid(self, told_max: int = ERRORS_TOLD_MAX) -> Invalid:
-        """Position and reason of the first records taken out, by position."""
+        """Position and reason of the first rejected records, by position."""
         out = np.flatnonzero(~self.keep)[:told_max].tolist()
         reasons = (self._reasons[number] for number in self._reason_of[out].tolist())
         return [(at, each(at) if callable(each) else each) for at, each in zip(out, reasons, strict=True)]
 
     @property
     def invalid_count(self) -> int:
-        """Number of records that were taken out."""
+        """Number of rejected records."""
         return int(np.count_nonzero(~self.keep))
 
 
@@ -73,7 +75,7 @@ def bools_of(column: Any) -> Bools:
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """True for a type of texts that are no dictionary."""
+    """True for a type of texts other than a dictionary."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 

@@ -1,4 +1,4 @@
-"""Texts of Arrow columns before they are read: what dictionaries stand for, and texts that are not UTF-8."""
+"""Texts of Arrow columns before they are read: the content of dictionaries, and texts that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Readable:
 
 
 def written_out_bytes(array: pa.Array) -> int:
-    """Bytes of the texts that dictionaries in an array stand for, written out for each value."""
+    """Bytes of the texts that dictionaries in an array represent, written out for each value."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         if not is_string(kind.value_type):
@@ -47,7 +47,7 @@ def written_out_bytes(array: pa.Array) -> int:
 
 
 def readable(table: pa.Table) -> Readable:
-    """The table without the rows that hold a text that is not UTF-8; pa.ArrowInvalid where more is wrong with it."""
+    """The table without rows that contain text that is not UTF-8; pa.ArrowInvalid for any other fault."""
     rejected = Checks(table.num_rows)
     try:
         table.validate(full=True)
@@ -62,7 +62,7 @@ def readable(table: pa.Table) -> Readable:
         rejected.reject(_bad_rows(as_bytes), _not_unicode(name))
         columns.append(_without_bad_entries(column, as_bytes))
     if rejected.keep.all():
-        raise pa.ArrowInvalid("a text outside of all rows is not UTF-8")
+        raise pa.ArrowInvalid("a text outside all rows is not UTF-8")
     cleaned = pa.table(columns, names=table.column_names).filter(pa.array(rejected.keep))
     cleaned.validate(full=True)
     return Readable(cleaned, np.flatnonzero(rejected.keep), rejected)
@@ -77,7 +77,7 @@ def _not_unicode(name: str) -> RecordInvalid:
 
 
 def _as_bytes(array: pa.Array) -> pa.Array:
-    """The same with bytes in the place of texts: reading it breaks on nothing that texts may hold."""
+    """The same with bytes instead of texts: reading them never fails, whatever they contain."""
     if pa.types.is_dictionary(array.type):
         return pa.DictionaryArray.from_arrays(array.indices, _as_bytes(array.dictionary))
     return array.cast(_bytes_type(array.type))
@@ -126,7 +126,7 @@ def _not_utf8(array: pa.Array) -> Bools:
     if not len(array):
         return np.zeros(0, np.bool_)
     _, offsets, data = array.buffers()
-    # Kernels are compiled for writable arrays: what a buffer gives is read-only.
+    # Kernels are compiled for writable arrays, and arrays from buffers are read-only.
     places = np.array(np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8))
     texts = np.array(np.frombuffer(b"" if data is None else data, np.uint8))
     bad: Bools = which_not_utf8(places, texts) & bools_of(array.is_valid())
@@ -134,7 +134,7 @@ def _not_utf8(array: pa.Array) -> Bools:
 
 
 def _without_bad_entries(column: pa.Array, as_bytes: pa.Array) -> pa.Array:
-    """A dictionary with null in the place of entries that are not UTF-8; any other column as it is."""
+    """A dictionary with null in place of entries that are not UTF-8; any other column unchanged."""
     if not pa.types.is_dictionary(column.type):
         return column
     bad = _bad_rows(as_bytes.dictionary)

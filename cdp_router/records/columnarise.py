@@ -1,7 +1,7 @@
-"""Rows of every encoding to one batch of columns; bad records come back as errors with their position.
+"""Rows of every encoding to one batch of columns; bad records become errors with their position.
 
-The work is done in steps, between which a caller may stop: each reads a bounded number of records, or is a pass over
-the bytes by kernels and Arrow, which hold no lock of the interpreter.
+The work is done in steps, between which a caller may stop. Each step reads a bounded number of records, or is a pass
+over the bytes by kernels and Arrow, which hold no lock of the interpreter.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _Item = TypeVar("_Item")
 
 
 def columnarise(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked | None = None) -> Columnarised:
-    """The columns of a request's batch; RequestInvalid when nothing of it can be read."""
+    """The columns of a request's batch; RequestInvalid if none of it can be read."""
     steps = columnarise_steps(batch, now_ms, blocked)
     while True:
         try:
@@ -94,7 +94,7 @@ def _protobuf_steps(batch: ingest_pb2.Batch, now_ms: int, blocked: Blocked) -> S
 
 
 def _msgpack_steps(packed: bytes, batch_id: bytes, now_ms: int, blocked: Blocked) -> Steps:
-    """A kernel reads the usual rows; what it leaves goes the path of all other rows, in pieces."""
+    """Reads the usual rows with a kernel; the others take the path of all other rows, in pieces."""
     found = find_rows(packed)
     read = read_msgpack_rows(found, batch_id, now_ms, blocked)
     left = range(len(found)) if read is None else read.unusual.tolist()
@@ -117,14 +117,14 @@ def _msgpack_steps(packed: bytes, batch_id: bytes, now_ms: int, blocked: Blocked
 
 
 def _pieces(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """The items, so many at a time as one step may take."""
+    """The items, in pieces that one step may take."""
     left = iter(items)
     while piece := list(islice(left, PIECE_RECORDS)):
         yield piece
 
 
 def _tell_broken(columns: RowColumns, found: FoundRows) -> None:
-    """Say of each record behind the place where the bytes stop being msgpack that it cannot be read."""
+    """Reports each record after the place where the bytes stop being msgpack as unreadable."""
     lost = found.promised - len(found)
     if not lost:
         return
@@ -134,7 +134,7 @@ def _tell_broken(columns: RowColumns, found: FoundRows) -> None:
 
 
 def with_envelopes(columnarised: Columnarised, given: ingest_pb2.Envelopes) -> Columnarised:
-    """The same with what its records came wrapped in; RequestInvalid where that is not what it should be."""
+    """The same with the envelopes of its records; RequestInvalid if they do not fit."""
     texts, numbers = [text.encode() for text in given.texts], np.array(given.records, np.uint32)
     if max(map(len, texts)) > ENVELOPE_BYTES_MAX:
         raise RequestInvalid("batch.envelopes.texts", f"one has more than {ENVELOPE_BYTES_MAX} bytes")

@@ -1,4 +1,4 @@
-"""Result of columnarising a request: a batch of columns, and the errors of the records that are not in it."""
+"""Result of converting a request to columns: a batch, and the errors of the records that are not in it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from cdp_store.records.records import RecordBatch
 
 @dataclass(frozen=True, slots=True)
 class Columnarised:
-    """A batch, what was left out of it, and which identifiers its records give together; positions[i] is where record
-    i stood in the request. `errors_omitted` more records are left out than there are errors."""
+    """A batch, the records left out of it, and the identifiers that its records give together.
+
+    positions[i] is the place of record i in the request. `errors_omitted` is the number of left-out records without an
+    error here.
+    """
 
     batch: RecordBatch
     positions: np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -34,13 +37,13 @@ class Columnarised:
 
 @dataclass(slots=True)
 class RecordErrors:
-    """The first errors of records that come in order, and how many more there are."""
+    """The first errors of records, in order, and the number of further ones."""
 
     told: list[ingest_pb2.RecordError] = field(default_factory=list)
     omitted: int = 0
 
     def add(self, index: int, error: RecordInvalid) -> None:
-        """Note why the record at a position cannot be taken."""
+        """Notes why the record at a position is rejected."""
         if len(self.told) < ERRORS_TOLD_MAX:
             self.told.append(ingest_pb2.RecordError(index=index, code=error.code, message=error.message))
         else:
@@ -48,7 +51,7 @@ class RecordErrors:
 
 
 class RowColumns:
-    """Columns of rows that are Python objects, taken one after the other, in order."""
+    """Columns of rows that are Python objects, added one after the other, in order."""
 
     def __init__(self, now_ms: int, blocked: Blocked) -> None:
         self._now_ms, self._blocked = now_ms, blocked
@@ -57,7 +60,7 @@ class RowColumns:
         self.errors = RecordErrors()
 
     def take_all(self, rows: Iterable[tuple[int, Row | RecordInvalid]]) -> None:
-        """Take rows with their positions."""
+        """Adds rows with their positions."""
         for index, row in rows:
             try:
                 self._take(index, row)
@@ -65,7 +68,7 @@ class RowColumns:
                 self.errors.add(index, error)
 
     def finish(self, batch_id: bytes) -> Columnarised:
-        """Everything that was taken."""
+        """The columns of all added rows."""
         batch = self._builder.finish(batch_id, self._now_ms)
         links = Links.of(self._links)
         return Columnarised(batch, np.array(self._positions, np.intp), self.errors.told, links, self.errors.omitted)

@@ -47,7 +47,7 @@ _RESERVED: Final = (USER_ID, ANONYMOUS_ID, "time", "event", "message_id")
 def columnarise_arrow(
     stream: bytes, batch_id: bytes, now_ms: int, blocked: Blocked
 ) -> Generator[None, None, Columnarised]:
-    """The records of Arrow columns, in steps; RequestInvalid when the stream cannot be used at all."""
+    """The records of Arrow columns, in steps; RequestInvalid if the stream cannot be used at all."""
     check_stream(stream)
     read = _read(stream)
     yield
@@ -90,7 +90,7 @@ def columnarise_arrow(
 
 
 def _errors(read: Readable, checks: Checks) -> RecordErrors:
-    """The first records that are out, by their position in the stream."""
+    """The first rejected records, by their position in the stream."""
     errors, own = RecordErrors(), [(int(read.positions[at]), reason) for at, reason in checks.invalid()]
     for index, reason in sorted((*own, *read.rejected.invalid()), key=lambda each: each[0]):
         errors.add(index, reason)
@@ -99,7 +99,7 @@ def _errors(read: Readable, checks: Checks) -> RecordErrors:
 
 
 def _values(table: pa.Table, record_names: U16, checks: Checks) -> Iterator[list[tuple[str, ValueColumn]]]:
-    """The columns of values, some at a time."""
+    """The columns of values, a few at a time."""
     found, values = list[tuple[str, ValueColumn]](), 0
     for name in table.column_names:
         if not _holds_values(table.schema.field(name)):
@@ -134,7 +134,7 @@ def _read(stream: bytes) -> Readable:
         table = table.unify_dictionaries()
         read = readable(table)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RequestInvalid(FIELD, f"is no Arrow IPC stream: {error}") from error
+        raise RequestInvalid(FIELD, f"is not an Arrow IPC stream: {error}") from error
     limit = plain_bytes_max(len(stream))
     if (size := sum(_written_out(read.table, name) for name in read.table.column_names)) > limit:
         raise RequestTooLarge(
@@ -144,7 +144,7 @@ def _read(stream: bytes) -> Readable:
 
 
 def _check_schema(schema: pa.Schema) -> None:
-    """RequestInvalid for columns that no record can have, before any of them is read."""
+    """Raises RequestInvalid for columns that no record can have, before any of them is read."""
     if len(schema) > COLUMNS_MAX:
         raise RequestInvalid(FIELD, f"has {len(schema)} columns; the limit is {COLUMNS_MAX}")
     if len(set(schema.names)) != len(schema):

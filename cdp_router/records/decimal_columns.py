@@ -1,4 +1,4 @@
-"""Decimals of Arrow columns as the float64 or integer that each is. Arrow's own cast rounds twice."""
+"""Decimals of Arrow columns as the float64 or integer equal to each. Arrow's own cast rounds twice."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import pyarrow as pa
 from cdp_router.importing.numbers import INT64_MAX, INT64_MIN, Unkept, decimal_of
 from cdp_store.arrays import F64, I64, Bools
 
-_SCALE_MAX: Final = 22  # powers of ten up to here are float64s, so that dividing by them rounds once
-_DIGITS_MAX: Final = 15  # so many are one float64, which is that of no other such decimal
-_BYTES_MIN: Final = 16  # of a decimal128, which smaller ones become
+_SCALE_MAX: Final = 22  # powers of ten up to this one are exact float64s, so dividing by them rounds once
+_DIGITS_MAX: Final = 15  # decimals with this many digits have a float64 each, and no two have the same
+_BYTES_MIN: Final = 16  # digits of a decimal128, to which smaller ones are converted
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Values of n decimals: floats f64[n] where is_float bool[n], integers i64[n] where is_integer bool[n]; where
-    neither, there is none or no number keeps it."""
+    """Values of n decimals: floats f64[n] where is_float bool[n], integers i64[n] where is_integer bool[n].
+
+    Where neither is true, there is no value, or no number equals it.
+    """
 
     floats: F64
     is_float: Bools
@@ -28,8 +30,10 @@ class Numbers:
 
 
 def numbers_of(column: pa.Array) -> Numbers:
-    """The numbers of a column: integers where its type has no fractions, else floats; a whole one that no float64 keeps
-    is an integer too. Those of more than 15 digits are looked at one by one."""
+    """The numbers of a column: integers if its type has no fractions, otherwise floats.
+
+    A whole number that no float64 equals is an integer too. Decimals of more than 15 digits are converted one by one.
+    """
     low, fits = _low_words(column)
     none: Bools = np.zeros(len(column), np.bool_)
     if column.type.scale == 0:
@@ -48,7 +52,7 @@ def numbers_of(column: pa.Array) -> Numbers:
 
 
 def short_decimals(column: pa.Array) -> tuple[F64, Bools]:
-    """The nearest float64s f64[n] of decimals with fractions and up to 15 digits; which those are: bool[n]."""
+    """The nearest float64s f64[n] of decimals with fractions and up to 15 digits, and a mask of those: bool[n]."""
     low, fits = _low_words(column)
     if not 0 < column.type.scale <= _SCALE_MAX:
         return np.zeros(len(column)), np.zeros(len(column), np.bool_)
@@ -57,7 +61,7 @@ def short_decimals(column: pa.Array) -> tuple[F64, Bools]:
 
 
 def _low_words(column: pa.Array) -> tuple[I64, Bools]:
-    """The lowest 64 bits of each decimal without its point, 0 where there is none; which are all of a decimal."""
+    """The lowest 64 bits of each decimal without its point, 0 where there is none; and a mask of those that fit."""
     kind = column.type
     if kind.byte_width < _BYTES_MIN:
         column = column.cast(pa.decimal128(kind.precision, kind.scale))

@@ -1,4 +1,4 @@
-"""Equal lists of a column found without making Python objects of them."""
+"""Equal lists of a column, found without making Python objects of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cdp_store.arrays import I32, I64
 
 
 def distinct_lists(given: pa.Array) -> tuple[I64, I64]:
-    """(number of each row's list i64[n], the first row that has it i64[distinct]) of a list array without nulls.
+    """(number of each row's list i64[n], the first row of each list i64[distinct]) of a list array without nulls.
 
-    Lists of one number are equal to the bit. Lists of objects or of lists are compared as Python values.
+    Lists of numbers are equal bit by bit. Lists of objects or of lists are compared as Python values.
     """
     item = given.type.value_type
     nested = pa.types.is_nested(item)
@@ -32,7 +32,7 @@ def _by_codes(given: pa.Array) -> pa.Array:
 
 
 def _coded(items: pa.DictionaryArray) -> I32:
-    """The number of each item, -1 for null; a value that the dictionary holds twice has one number."""
+    """The number of each item, -1 for null; a value that the dictionary contains twice has one number."""
     values = items.dictionary
     if pa.types.is_floating(values.type):
         values = values.cast(pa.float64()).view(pa.int64())

@@ -1,4 +1,4 @@
-"""Identifiers in Arrow columns: which names each record's profile, and which others it gives."""
+"""Identifiers in Arrow columns: the one that names each record's profile, and the others it gives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cdp_router.records.column_checks import bools_of
 from cdp_store.arrays import Bools
 from cdp_store.ids import encode_identifier
 
-PREFIX: Final = "identifiers."  # of columns with identifiers of other kinds than user_id and anonymous_id
+PREFIX: Final = "identifiers."  # prefix of columns with identifiers of kinds other than user_id and anonymous_id
 _TEXT: Final = pa.large_string()
 
 
@@ -30,7 +30,7 @@ class GivenTogether:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The encoded identifier of each record's profile, null without any; whether only blocked values are to blame."""
+    """The encoded identifier of each record's profile, null without one; `only_blocked` where all were blocked."""
 
     identifiers: pa.Array
     only_blocked: Bools
@@ -38,8 +38,10 @@ class Chosen:
 
 
 def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Array], Bools]) -> Chosen:
-    """Choose among columns (kind, large strings), the one of the least rank first; `which_blocked` gives a
-    mask of the values that name nobody."""
+    """Chooses an identifier among columns (kind, large strings), lowest rank first.
+
+    `which_blocked` returns a mask of the values that identify nobody.
+    """
     allowed = [_allowed(column, which_blocked) for _, column in columns]
     encoded = [_encoded(kind, column) for (kind, _), column in zip(columns, allowed, strict=True)]
     chosen = pc.coalesce(*encoded)
@@ -55,7 +57,7 @@ def choose(columns: list[tuple[str, pa.Array]], which_blocked: Callable[[pa.Arra
 
 
 def _allowed(column: pa.Array, which_blocked: Callable[[pa.Array], Bools]) -> pa.Array:
-    # What lies under a null may be anything, also no text.
+    # The bytes under a null may be anything, even invalid text.
     names_nobody = which_blocked(column.fill_null("")) & bools_of(column.is_valid())
     return pc.if_else(pa.array(names_nobody), None, column) if names_nobody.any() else column
 

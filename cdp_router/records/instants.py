@@ -38,35 +38,35 @@ TEXT_MAX: Final = 40  # characters of an instant; no form is longer
 PER_SECOND: Final = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 SURE_FIRST_MS: Final = to_ms(datetime(1990, 1, 1, tzinfo=UTC))
 SURE_END_MS: Final = to_ms(datetime(2100, 1, 1, tzinfo=UTC))
-_REMEMBERED: Final = 4096  # the events of a request share some of their times
+_REMEMBERED: Final = 4096  # the events of a request often share times
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,9})?")
-# What `datetime.fromisoformat` takes beside these forms, such as a digit between date and time, is an accident.
+# Other forms that `datetime.fromisoformat` accepts, such as a digit between date and time, are accidental.
 _ISO: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(-?[0-9])?)([T ][0-9].*)?", re.DOTALL
 )
-_BELOW: Final = {"s": 10**11, "ms": 10**14, "us": 10**17}  # the rest are nanoseconds
+_BELOW: Final = {"s": 10**11, "ms": 10**14, "us": 10**17}  # larger ones are nanoseconds
 _YEARS: Final = range(1900, 2101)
 _MINUTE_DIGITS: Final = 12
 _MONTHS: Final = range(1, 13)
 _DATE_DIGITS: Final = 8
 _FORMS: Final = {_DATE_DIGITS: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
-_POWER_MAX: Final = 30  # of ten: nanoseconds of all years there are have fewer digits
+_POWER_MAX: Final = 30  # powers of ten: nanoseconds of all supported years have fewer digits
 
 Count = int | float | Decimal
 
 
 class NoInstant(ValueError):
-    """The given text or number is no instant; the message says why and what to write."""
+    """The given text or number is not an instant; the message says why and what to write."""
 
 
 def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) -> int:
-    """Epoch milliseconds of an ISO date or time or a count; `zone` is that of texts without one.
+    """Epoch milliseconds of an ISO date or time or a count; `zone` applies to texts without one.
 
-    `unit` (s, ms, us, ns) is that of counts where it is known. Raises NoInstant.
+    `unit` (s, ms, us, ns) is that of counts if it is known. Raises NoInstant.
     """
     if isinstance(value, str):
         plain = value.strip()
-        if len(plain) > TEXT_MAX:  # nothing long is remembered
+        if len(plain) > TEXT_MAX:  # long texts are not cached
             raise _none(plain)
         return _text_ms(plain, unit, zone)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -77,8 +77,8 @@ def instant_of(value: float | str, unit: str | None = None, zone: tzinfo = UTC) 
 def count_ms(count: Count, unit: str | None = None, zone: tzinfo = UTC) -> int:
     """Epoch milliseconds of a count since 1970, or of a date in digits, by size unless the unit is known.
 
-    A float counts as the decimal that it is written as. What comes out may lie beyond all years that can be stored.
-    Raises NoInstant.
+    A float counts as the decimal that it is written as. The result may lie beyond all years that can be stored. Raises
+    NoInstant.
     """
     exact = _exact(count)
     if unit is None:
@@ -90,19 +90,19 @@ def count_ms(count: Count, unit: str | None = None, zone: tzinfo = UTC) -> int:
 
 
 def sure_ms(count: Count) -> int:
-    """The same where nothing is known but the size of a number: NoInstant where it could as well be something else."""
+    """The same if only the size of a number is known: NoInstant if it could mean something else."""
     unit = sure_unit(count)
     if unit is not None:
         return count_ms(count, unit)
     exact = _exact(count)
     day = _calendar_ms(exact, UTC) if len(str(exact)) == _DATE_DIGITS else None
     if day is None:
-        raise NoInstant(f"{_shown(count)} is no count of s, ms, us or ns since 1970 that falls into 1990 to 2099")
+        raise NoInstant(f"{_shown(count)} is not a count of s, ms, us or ns since 1970 that falls into 1990 to 2099")
     return day
 
 
 def sure_unit(count: Count) -> str | None:
-    """The unit of a count that `sure_ms` takes; None of any other."""
+    """The unit of a count that `sure_ms` accepts; None for any other."""
     try:
         unit = _unit_of(_exact(count))
         return unit if SURE_FIRST_MS <= count_ms(count, unit) < SURE_END_MS else None
@@ -111,7 +111,7 @@ def sure_unit(count: Count) -> str | None:
 
 
 def number_in(text: str) -> Decimal | None:
-    """The number that a text is, where it is one."""
+    """The number that a text represents, if any."""
     return Decimal(text) if len(text) <= TEXT_MAX and _NUMBER.fullmatch(text) else None
 
 
@@ -140,7 +140,7 @@ def _within_years(value: Count, ms: int) -> int:
 
 
 def _exact(count: Count) -> Fraction:
-    """The number that is meant, whatever it is written as; NoInstant where it cannot be a count at all."""
+    """The exact number behind any spelling; NoInstant if it cannot be a count at all."""
     if isinstance(count, int):
         if abs(count) < 10**_POWER_MAX:
             return Fraction(count)
@@ -157,12 +157,12 @@ def _unit_of(count: Fraction) -> str:
 
 
 def _calendar_ms(count: Fraction, zone: tzinfo) -> int | None:
-    """Milliseconds of digits that are a date or a date and time; NoInstant where they are a year or a month."""
+    """Milliseconds of digits that are a date or a date and time; NoInstant if they are a year or a month."""
     if count.denominator != 1:
         return None
     number = int(count)
     if number in _YEARS or (number // 100 in _YEARS and number % 100 in _MONTHS):
-        raise NoInstant(f"'{number}' is a year or a month and no instant: write 2026-01-31T10:00:00Z, or 2026-01-31")
+        raise NoInstant(f"'{number}' is a year or a month, not an instant: write 2026-01-31T10:00:00Z, or 2026-01-31")
     if number > 0 and len(str(number)) == _MINUTE_DIGITS and _is_minute(str(number)):
         raise NoInstant(f"'{number}' may be a date with hour and minute, or milliseconds: write 2026-01-31T10:00:00Z")
     form = _FORMS.get(len(str(number))) if number > 0 else None
@@ -183,10 +183,10 @@ def _is_minute(digits: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, int) and abs(value) >= 10**TEXT_MAX:  # some are too long to be written at all
+    if isinstance(value, int) and abs(value) >= 10**TEXT_MAX:  # some are too long to be printed
         return f"a number of more than {TEXT_MAX} digits"
     return repr(str(value)[:TEXT_MAX])
 
 
 def _none(value: object) -> NoInstant:
-    return NoInstant(f"{_shown(value)} is no time: write 2026-01-31T10:00:00Z")
+    return NoInstant(f"{_shown(value)} is not a time: write 2026-01-31T10:00:00Z")

@@ -1,9 +1,9 @@
-"""Sizes that a stream of Arrow columns expands to, read from the metadata of its messages before anything is decoded.
+"""Sizes that a stream of Arrow columns expands to, read from the metadata of its messages before decoding.
 
-A message is a flatbuffer (Arrow's Message.fbs) and a body. pyarrow has verified the flatbuffer by the time it hands the
-message over; this module reads the four numbers it needs from it: rows, lengths of arrays, lengths of buffers, and
-the length after decompression that stands in the first 8 bytes of each compressed buffer. pyarrow decompresses into
-exactly that much room, so a stream cannot grow beyond what it says here.
+A message is a flatbuffer (Arrow's Message.fbs) and a body. pyarrow verifies the flatbuffer before it returns the
+message. This module reads the four numbers it needs: rows, lengths of arrays, lengths of buffers, and the length after
+decompression in the first 8 bytes of each compressed buffer. pyarrow decompresses into exactly that much memory, so a
+stream cannot grow beyond its stated size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cdp_router.records.column_checks import FIELD
 
 _HEADER, _DICTIONARY_DATA = 2, 1  # fields of Message and DictionaryBatch
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION = 0, 1, 2, 3  # fields of RecordBatch
-_LENGTH_BYTES: Final = 8  # in front of a compressed buffer
+_LENGTH_BYTES: Final = 8  # at the start of a compressed buffer
 _NOT_COMPRESSED: Final = -1
 
 Numbers = npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows, values (the lengths of all arrays, nested ones and dictionaries included) and bytes after decompression."""
+    """Rows, values (the lengths of all arrays, with nested ones and dictionaries) and bytes after decompression."""
 
     records: int
     values: int
@@ -49,7 +49,7 @@ class Sizes:
 
 
 def check_stream(stream: bytes) -> None:
-    """Refuse a stream that stands for more than its bytes may; RequestInvalid where it cannot be read."""
+    """Refuses a stream that expands to more than its bytes allow; RequestInvalid if it cannot be read."""
     values_max = max(COLUMNS_VALUES, len(stream) // VALUE_BYTES_MIN)
     bytes_max = plain_bytes_max(len(stream))
     total = Sizes(0, 0, 0)
@@ -61,7 +61,7 @@ def check_stream(stream: bytes) -> None:
 
 
 def plain_bytes_max(size: int) -> int:
-    """Limit of the bytes that a stream of so many may become, decompressed and with dictionaries written out."""
+    """Limit of the bytes that a stream of this size may expand to, decompressed and with dictionaries written out."""
     return min(COLUMNS_BYTES_MAX, max(COLUMNS_PLAIN_BYTES, COLUMNS_GROWTH_MAX * size))
 
 
@@ -71,7 +71,7 @@ def _check(number: int, limit: int, what: str) -> None:
 
 
 def _sizes(stream: bytes) -> Iterator[Sizes]:
-    """The sizes of each message that holds data."""
+    """The sizes of each message that contains data."""
     try:
         for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(stream)):
             if message.type in ("record batch", "dictionary"):
@@ -80,7 +80,7 @@ def _sizes(stream: bytes) -> Iterator[Sizes]:
                 batch = header.table(_DICTIONARY_DATA) if is_dictionary else header
                 yield _sizes_of(batch, message.body, counts_rows=not is_dictionary)
     except (pa.ArrowException, OSError, ValueError, struct.error, IndexError) as error:
-        raise RequestInvalid(FIELD, f"is no Arrow IPC stream: {error}") from error
+        raise RequestInvalid(FIELD, f"is not an Arrow IPC stream: {error}") from error
 
 
 def _sizes_of(batch: _Table, body: pa.Buffer, *, counts_rows: bool) -> Sizes:
@@ -94,11 +94,11 @@ def _sizes_of(batch: _Table, body: pa.Buffer, *, counts_rows: bool) -> Sizes:
 
 
 def _decompressed(buffers: Numbers, body: pa.Buffer) -> Numbers:
-    """The length of each compressed buffer once it is decompressed: i64[buffers]."""
+    """The length of each compressed buffer after decompression: i64[buffers]."""
     sizes = buffers[:, 1]
     starts = buffers[:, 0][sizes >= _LENGTH_BYTES]
     if starts.size and int(starts.max()) > len(body) - _LENGTH_BYTES:
-        raise ValueError("a buffer lies outside of its message")
+        raise ValueError("a buffer is outside its message")
     data = np.frombuffer(body, np.uint8)
     told = np.ascontiguousarray(data[starts[:, None] + np.arange(_LENGTH_BYTES)]).view("<i8")[:, 0]
     plain: Numbers = np.zeros(sizes.shape[0], np.int64)
@@ -109,13 +109,13 @@ def _decompressed(buffers: Numbers, body: pa.Buffer) -> Numbers:
 
 
 def _total(numbers: Numbers) -> int:
-    """The sum, which no choice of numbers can wrap round."""
+    """The sum, which cannot overflow."""
     return int(numbers.astype(np.float64).sum()) if numbers.size else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of a flatbuffer: fields are found by way of its vtable."""
+    """A table of a flatbuffer: fields are found through its vtable."""
 
     data: memoryview
     at: int

@@ -1,7 +1,7 @@
-"""msgpack rows to a batch without a Python object per value, except for rows that are wrong or of an unusual shape.
+"""msgpack rows to a batch without a Python object per value, except for invalid rows or rows of unusual shape.
 
-A kernel reads the usual rows and notes the places of the others: those few are decoded and checked one by one, which
-says what is wrong with them, and put back in their places.
+A kernel reads the usual rows and notes the places of the others. Those few are decoded and checked one by one, which
+finds their faults, and put back in their places.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from cdp_store.limits import FUTURE_SKEW_MS
 from cdp_store.records.records import ATTRIBUTES, RecordBatch, Strings, subset
 
 FIELD: Final = "batch.msgpack_rows"
-# Nobody outside of this process can aim names at one slot of a batch's tables.
+# No sender can choose names that collide in the tables of a batch.
 _KEY: Final = (np.uint64(secrets.randbits(64)), np.uint64(secrets.randbits(64)))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """The rows of a msgpack array: row i is packed[starts[i]:starts[i + 1]]; whether its texts are UTF-8.
+    """The rows of a msgpack array: row i is packed[starts[i]:starts[i + 1]]; and whether its texts are UTF-8.
 
     `promised` is the length in the head of the array. Rows after the last found one cannot be read: the bytes end, or
     stop being msgpack, at starts[-1].
@@ -53,8 +53,7 @@ class FoundRows:
 
 @dataclass(frozen=True, slots=True)
 class ReadRows:
-    """The batch of the usual rows, the position each had, those of the rows that are not in it, and ids given
-    together."""
+    """The batch of the usual rows, their positions, those of the other rows, and identifiers given together."""
 
     batch: RecordBatch
     positions: np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -63,7 +62,7 @@ class ReadRows:
 
 
 def find_rows(packed: bytes) -> FoundRows:
-    """Places of the rows; RequestInvalid where the bytes are no array of them, or hold too many."""
+    """Places of the rows; RequestInvalid if the bytes are not an array of rows, or have too many."""
     scratch = _padded(packed)
     promised, at = msgpack_rows.read_array_head(scratch, len(packed))
     if promised == BROKEN:
@@ -74,14 +73,14 @@ def find_rows(packed: bytes) -> FoundRows:
     is_text: Bools = np.empty(promised, np.bool_)
     count = msgpack_rows.find_rows(scratch, at, len(packed), starts, is_text)
     if promised and not count:
-        raise RequestInvalid(FIELD, f"is no msgpack: the first record, at byte {at}, cannot be read")
+        raise RequestInvalid(FIELD, f"is not msgpack: the first record, at byte {at}, cannot be read")
     if count == promised and starts[count] != len(packed):
         raise RequestInvalid(FIELD, f"{len(packed) - starts[count]} bytes follow the array of records")
     return FoundRows(packed, starts[: count + 1], is_text[:count], int(promised))
 
 
 def read_msgpack_rows(found: FoundRows, batch_id: bytes, now_ms: int, blocked: Blocked) -> ReadRows | None:
-    """The usual rows of those found; None where all of them together have more names than a batch can number."""
+    """The usual rows of those found; None if all of them together have more names than a batch can number."""
     end = int(found.starts[-1])
     scratch = _padded(found.packed)
     parsed = msgpack_rows.parse_rows(scratch, found.starts, found.is_text, end, now_ms + FUTURE_SKEW_MS, *_KEY)
@@ -112,7 +111,7 @@ def read_msgpack_rows(found: FoundRows, batch_id: bytes, now_ms: int, blocked: B
 
 
 def _without_nobody(read: ReadRows, seconds: U32, blocked: Blocked) -> ReadRows:
-    """The same with the links that its records say, and with those unusual that give an identifier of nobody."""
+    """The same with the links that its records state; rows with an identifier of nobody become unusual."""
     batch, positions, unusual = read.batch, read.positions, read.unusual
     of_nobody = which_blocked(batch.identities, blocked, skipped=1)
     if of_nobody.any():
@@ -121,19 +120,19 @@ def _without_nobody(read: ReadRows, seconds: U32, blocked: Blocked) -> ReadRows:
         bad[has_second] |= of_nobody[seconds[has_second]]
         kept = np.flatnonzero(~bad)
         unusual = np.sort(np.concatenate((unusual, positions[bad])))
-        # Taking records out renumbers identities, which the second ones are told by.
+        # Removing records renumbers identities, which identify the second ones.
         links = _links(batch, seconds, kept)
         return ReadRows(batch.take(kept), positions[kept], unusual, links)
     links = _links(batch, seconds, np.arange(len(batch)))
     if len(links):
-        # Who is only a second identity has no record here.
+        # An identity that is only a second one has no record here.
         owners, kept_identities = subset(batch.record_identities, batch.identities)
         batch = replace(batch, record_identities=owners, identities=kept_identities)
     return ReadRows(batch, positions, unusual, links)
 
 
 def _links(batch: RecordBatch, seconds: U32, kept: I64) -> Links:
-    """Anonymous ids that some of the records give beside a user id."""
+    """Anonymous ids that some of the records give alongside a user id."""
     records = kept[seconds[kept] != msgpack_rows.NO_SECOND]
     lower, upper = seconds[records], batch.record_identities[records]
     ids = batch.message_ids.take(records.astype(np.uint32))
@@ -153,7 +152,7 @@ def _strings(table: Table) -> Strings:
 
 
 def _used(numbers: AnyArray, table: Table) -> tuple[U32, tuple[str, ...]]:
-    """Numbers and names, without names of rows that were not read in the end; the mark of attributes stays."""
+    """Numbers and names, without names of rows that were not used in the end; the mark of attributes stays."""
     given = numbers != ATTRIBUTES
     index: U32 = numbers.astype(np.uint32)
     index[given], kept = subset(index[given], _strings(table))

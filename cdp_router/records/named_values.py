@@ -1,4 +1,4 @@
-"""Columns of named values, a list for each record, as one column per name and type."""
+"""Columns of named values, a list per record, as one column per name and type."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class NamedColumn:
 
 @dataclass(frozen=True, slots=True)
 class NamedValues:
-    """The columns, and the records that name a value twice or have two under one name, each with such a name."""
+    """The columns, and the records that have a value twice or two under one name, each with such a name."""
 
     columns: list[NamedColumn]
     ambiguous: dict[int, str]
 
 
 def named_values(column: pa.Array) -> NamedValues:
-    """A column whose type `is_values`; RequestInvalid where it cannot be read."""
+    """A column whose type `is_values`; RequestInvalid if it cannot be read."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     owners: Positions = np.repeat(np.arange(len(column)), lengths)
     try:
@@ -67,7 +67,7 @@ def named_values(column: pa.Array) -> NamedValues:
 
 
 def _by_code(codes: I64, chosen: Bools) -> Iterator[tuple[int, Positions]]:
-    """(code, where it stands among the chosen) of each."""
+    """(code, its place among the chosen ones) of each."""
     at = np.flatnonzero(chosen)
     order = np.argsort(codes[at], kind="stable")
     ordered = codes[at][order]

@@ -1,4 +1,4 @@
-"""Records as Arrow tables that people can read, and how they came in beside them."""
+"""Records as readable Arrow tables, with their receipts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cdp_store.snapshot.cold.cold_tables import encoded_text
 from cdp_store.values import Kind, unpack_list
 
 _RECEIVED: Final = ("message_id", "received", "partition", "sequence", "envelope")
-_KEY: Final = (0, 0)  # hashes only tell records of one person apart
-_CHANGE: Final = "\0"  # stands for the name of what is no event
+_KEY: Final = (0, 0)  # hashes only distinguish records of one person
+_CHANGE: Final = "\0"  # takes the place of the name where there is no event
 
 
 def table_of(batch: RecordBatch) -> pa.Table:
@@ -38,16 +38,16 @@ def table_of(batch: RecordBatch) -> pa.Table:
 
 
 def with_receipts(records: pa.Table, receipts: pa.Table) -> pa.Table:
-    """The records with how each came in: message_id, received, partition, sequence, envelope; null where not known.
+    """The records with the receipt of each: message_id, received, partition, sequence, envelope; null where unknown.
 
-    Both are in order of arrival among those of one time. A change of an attribute has a receipt only where it is the
-    only one that came in for its instant: which of several brought it, nobody has written down.
+    Both are in order of arrival among those of one time. A change of an attribute has a receipt only if it is the only
+    one that arrived for its instant. Which of several changed it is not recorded.
     """
     is_change = records.column("event").is_null().to_numpy(zero_copy_only=False)
     wanted = _said(records.column("event"), records.column("source"), records.column("time"))
     offered = _said(receipts.column("name"), receipts.column("identifier"), receipts.column("time"))
     at: I64 = np.full(wanted.shape[0], -1, np.int64)
-    reversed_at = match_last(wanted[~is_change], offered[::-1])  # the last of each with the last
+    reversed_at = match_last(wanted[~is_change], offered[::-1])  # pairs the last of each with the last
     at[~is_change] = np.where(reversed_at >= 0, offered.shape[0] - 1 - reversed_at, -1)
     at[is_change] = _only_one(wanted[is_change], offered)
     taken = receipts.take(pa.array(at, mask=at < 0))
@@ -74,7 +74,7 @@ def _hashed(table: pa.Table, name: str) -> U64:
 
 
 def _only_one(wanted: U64, offered: U64) -> I64:
-    """For each wanted hash the one offered that equals it; -1 where there is none, or are several."""
+    """For each wanted hash the one offered that equals it; -1 if there is none, or several."""
     distinct, first, counts = np.unique(offered, return_index=True, return_counts=True)
     distinct, first = distinct[counts == 1], first[counts == 1]
     if not distinct.shape[0]:

@@ -1,4 +1,4 @@
-"""Size of a batch in long form, dealt out to partitions."""
+"""Size of a batch in long form, distributed over partitions."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ _VALUE_BYTES = 11  # key, kind, raw value
 
 
 def check_spread(batch: RecordBatch, request_bytes: int, partition_count: int) -> None:
-    """Refuse a batch whose parts together would be too much for a request of so many bytes, or for one shard."""
+    """Refuses a batch whose parts together are too large for a request of this size, or for one shard."""
     limit = min(SPREAD_BYTES_MAX, max(SPREAD_BYTES, SPREAD_GROWTH_MAX * request_bytes))
     parts = min(partition_count, len(batch))
     if _bound(batch, parts) <= limit:
         return
     size = spread_bytes(batch, partition_count)
     if size > limit:
-        problem = (
-            f"its records are {size} bytes once they are dealt out to partitions; for its size the limit is {limit}"
-        )
+        problem = f"its records are {size} bytes once distributed to partitions; for its size the limit is {limit}"
         raise RequestTooLarge("batch.records", problem)
 
 
 def spread_bytes(batch: RecordBatch, partition_count: int) -> int:
-    """Bytes of all parts: a text, or a name, goes to every partition that has it."""
+    """Bytes of all parts: a text, or a name, goes to every partition that uses it."""
     parts = min(partition_count, len(batch))
     texts = batch.triple_raws[is_text(batch.triple_kinds)]
     return (
@@ -44,14 +42,14 @@ def spread_bytes(batch: RecordBatch, partition_count: int) -> int:
 
 
 def _bound(batch: RecordBatch, parts: int) -> int:
-    """At least `spread_bytes`, without looking at records: as if every text went to every part."""
+    """Upper bound of `spread_bytes`, without looking at records: as if every text went to every part."""
     texts = int(_sizes_of(batch.names).sum() + _sizes_of(batch.keys).sum())
     texts += int(batch.strings.data.shape[0] + batch.envelopes.data.shape[0])
     return _own_bytes(batch) + texts * parts
 
 
 def _own_bytes(batch: RecordBatch) -> int:
-    """Bytes of what goes to one part alone."""
+    """Bytes of the data that go to one part only."""
     texts = int(batch.identities.data.shape[0] + batch.message_ids.data.shape[0])
     return _RECORD_BYTES * len(batch) + _VALUE_BYTES * int(batch.triple_keys.shape[0]) + texts
 
@@ -66,7 +64,7 @@ def _sizes_of(names: Sequence[str]) -> I64:
 
 
 def _copied(sizes: I64, numbers: AnyArray, parts: int) -> int:
-    """Bytes of the texts with these numbers, each as often as it is mentioned, once in a part at most."""
+    """Bytes of the texts with these numbers, each as often as it is mentioned, at most once per part."""
     if not numbers.size:
         return 0
     mentioned = np.bincount(numbers.astype(np.int64), minlength=sizes.shape[0])

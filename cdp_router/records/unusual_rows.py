@@ -1,6 +1,6 @@
-"""Rows of msgpack as Python objects, some at a time: those that the kernel leaves, whatever is wrong with them.
+"""Rows of msgpack as Python objects, a few at a time: those that the kernel leaves, whatever their fault.
 
-A row that msgspec cannot decode is decoded once more, leniently, so that the text that is not UTF-8 can be named.
+A row that msgspec cannot decode is decoded again, leniently, to find the text that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNDECODABLE: Final = (msgspec.DecodeError, RecursionError, ValueError, Overflow
 
 
 def unusual_rows(found: FoundRows, positions: Iterable[int]) -> Iterator[tuple[int, Row | RecordInvalid]]:
-    """Rows at some positions, with what is wrong in the place of those that cannot be decoded."""
+    """Rows at some positions; those that cannot be decoded are replaced by their problem."""
     at = list(positions)
     packed = [found.row(position) for position in at]
     try:
@@ -52,7 +52,7 @@ def _alone(packed: bytes) -> Row | RecordInvalid:
 
 
 def _lenient(packed: bytes) -> Row | RecordInvalid:
-    """The row with characters that no text may hold in the place of bytes that are not UTF-8: its check names them."""
+    """The row with characters that no text may contain in place of bytes that are not UTF-8: its check names them."""
     try:
         return as_row(msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False, timestamp=3))
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):

@@ -1,4 +1,4 @@
-"""One record as it arrives, checked: limits, types, times. Errors carry a code and say what to do."""
+"""Checks of one record as it arrives: limits, types, times. Errors carry a code and a remedy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cdp_store.records.rules import TextRules
 from cdp_store.values import Operation, Value, to_datetime, to_ms
 
 _USUALLY_BLOCKED = Blocked()
-_OWN_KINDS: Final = frozenset((USER_ID, ANONYMOUS_ID))  # those that have fields of their own
+_OWN_KINDS: Final = frozenset((USER_ID, ANONYMOUS_ID))  # fields with a column of their own
 _OPERATIONS: Final = {each.name.lower(): each for each in Operation if each is not Operation.SET}
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record as sent: name None is an attribute change; nothing is checked yet."""
+    """A record as sent: name None means a change of attributes; nothing is checked yet."""
 
     name: Any
     user_id: Any
@@ -33,13 +33,13 @@ class Row:
     time_ms: Any
     message_id: Any
     values: Any
-    identifiers: Any = None  # further ones by kind
-    operations: Any = None  # by name, what each does to which attributes; only where there is no event name
+    identifiers: Any = None  # other identifiers by kind
+    operations: Any = None  # by name of the operation, its attributes and operands; only without an event name
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRow:
-    """A record that can be taken as it is."""
+    """A record that can be accepted unchanged."""
 
     kind: str
     identifier: str
@@ -48,7 +48,7 @@ class CheckedRow:
     message_id: str
     values: Mapping[str, Value | None]
     others: tuple[tuple[str, str], ...] = ()  # (kind, value) of identifiers that belong to the one above
-    operations: Mapping[str, Operation] = field(default_factory=dict)  # of attributes whose value is no plain one
+    operations: Mapping[str, Operation] = field(default_factory=dict)  # of attributes whose value is not a plain one
 
 
 def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALLY_BLOCKED) -> CheckedRow:
@@ -63,7 +63,7 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
     if not isinstance(row.values, dict):
         raise RecordInvalid.of(rules.PROPERTY_MAP, what="properties")
     values = _flat(row.values, is_event=row.name is not None)
-    # Objects that have values count as these alone.
+    # Objects that have values count only as these values.
     wholes = (
         set()
         if row.name is not None
@@ -80,9 +80,10 @@ def check_row(row: Row, now_ms: int, is_blocked: Callable[[str], bool] = _USUALL
 
 
 def _flat(given: Mapping[Any, Any], *, is_event: bool) -> dict[str, Value | None]:
-    """Values by their dotted names; none may be there as a name with a dot and inside an object as well.
+    """Values by their dotted names; no name may occur both with a dot and inside an object.
 
-    An object among attributes is there itself too, unset: it stands for the whole, so that parts it does not give go.
+    An object among attributes is also listed itself, unset. It represents the whole, so that the parts it does not give
+    are removed.
     """
     values = dict[str, Value | None]()
     for key, whole in given.items():
@@ -104,7 +105,7 @@ def _put(values: dict[str, Value | None], name: str, value: Value | None) -> Non
 
 
 def _operations(row: Row, values: dict[str, Value | None]) -> Mapping[str, Operation]:
-    """The operation on each attribute that has one; what it is done with goes among the values."""
+    """The operation on each attribute that has one; its operand becomes the value."""
     if row.name is not None or not isinstance(row.operations, dict):
         raise RecordInvalid.of(rules.OPERATION_MAP)
     found = dict[str, Operation]()
@@ -135,7 +136,7 @@ def _checked_operation(operation: Operation, attribute: str, operand: Any) -> Op
 
 
 def check_text(text_rules: TextRules, text: Any, what: str = "") -> str:
-    """The text, which keeps the rules of its field; RecordInvalid calls the field `what`."""
+    """The text, if it keeps the rules of its field; RecordInvalid calls the field `what`."""
     what = what or text_rules.what
     if not isinstance(text, str):
         raise RecordInvalid.of(text_rules.kind, what=what, type=type(text).__name__)
@@ -201,7 +202,7 @@ def flattened(values: Mapping[Any, Any], prefix: str = "", depth: int = 1) -> It
 
 
 def check_value(name: str, value: Any, depth: int = 1) -> Any:
-    """The value as it is stored; RecordInvalid says why it cannot be."""
+    """The value as it is stored; RecordInvalid says why it cannot be stored."""
     match value:
         case None | bool():
             return value
@@ -254,7 +255,7 @@ def _checked_time(name: str, value: datetime) -> datetime:
 
 
 def value_size(value: Any) -> int:
-    """Bytes a value counts against the limit of a record: strings in UTF-8, 8 for every other scalar."""
+    """Bytes that a value counts against the limit of a record: strings in UTF-8, 8 for every other scalar."""
     match value:
         case str():
             return len(value) if value.isascii() else len(value.encode())

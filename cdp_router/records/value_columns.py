@@ -1,4 +1,4 @@
-"""Values of Arrow columns, checked and brought into long form without a Python object per value."""
+"""Values of Arrow columns, checked and converted to long form without a Python object per value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NO_LIST: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ValueColumn:
-    """One property column: where it has a value, of which kind, raw (strings: number in `strings`), bytes of each."""
+    """One property column: the records with a value, its kind, raw value (strings: number in `strings`), and bytes."""
 
     records: Positions
     kind: Kind
@@ -43,7 +43,7 @@ class ValueColumn:
 
 
 def check_type(name: str, kind: pa.DataType) -> None:
-    """Raise RequestInvalid unless a column of this type can be stored."""
+    """Raises RequestInvalid unless a column of this type can be stored."""
     if pa.types.is_struct(kind):
         raise RequestInvalid(FIELD, f"column {name!r} is a struct; give its fields as columns {name}.<field>")
     if not pa.types.is_null(kind):
@@ -71,7 +71,7 @@ def value_columns(name: str, column: pa.Array | pa.ChunkedArray, checks: Checks)
 
 
 def _coded_column(name: str, kind: Kind, column: pa.DictionaryArray, checks: Checks) -> Iterator[ValueColumn]:
-    """The values of a dictionary: texts and lists, which may be long, are not written out for each record."""
+    """The values of a dictionary: texts and lists, which may be long, are not copied for each record."""
     valid = bools_of(pc.is_valid(column.indices))
     codes: I64 = pc.fill_null(column.indices, 0).to_numpy(zero_copy_only=False).astype(np.int64)
     if column.dictionary.null_count:
@@ -114,7 +114,7 @@ def _scalar_columns(
 
 
 def named_columns(column: pa.Array, is_attributes: Bools, checks: Checks) -> Iterator[tuple[str, ValueColumn]]:
-    """The values of a column of named ones; an event has none where it says that one is removed."""
+    """The values of a column of named ones; for an event, a removed one means no value."""
     found = named_values(column)
     twice = {at: RecordInvalid.of(rules.PROPERTY_TWICE, name=name) for at, name in found.ambiguous.items()}
     checks.reject_at(np.array([*twice], np.intp), twice.__getitem__)
@@ -168,7 +168,7 @@ def _numbered_texts(name: str, texts: pa.Array, codes: I64, records: Positions, 
 
 
 def _lists_of(name: str, given: pa.Array, numbers: I64, firsts: I64, records: Positions, checks: Checks) -> ValueColumn:
-    """Lists are few different ones in practice: each distinct one is checked and packed once."""
+    """Lists; in practice few are different: each distinct one is checked and packed once."""
     distinct = _plain_lists(given.take(pa.array(firsts))).to_pylist()
     if pa.types.is_decimal(given.type.value_type):
         scale = given.type.value_type.scale
@@ -177,7 +177,7 @@ def _lists_of(name: str, given: pa.Array, numbers: I64, firsts: I64, records: Po
 
 
 def _json_lists(name: str, given: pa.Array, records: Positions, checks: Checks) -> ValueColumn:
-    """Lists as JSON; what is no JSON list is rejected."""
+    """Lists as JSON; text that is not a JSON list is rejected."""
     encoded = given.dictionary_encode()
     distinct = list[Any]()
     for text in encoded.dictionary.to_pylist():
@@ -221,7 +221,7 @@ def _plain_lists(given: pa.Array) -> pa.Array:
 
 
 def check_sizes(columns: list[tuple[str, ValueColumn]], checks: Checks) -> None:
-    """The limits of a whole record: how many properties, how many bytes."""
+    """Checks the limits of a whole record: number of properties, bytes."""
     counts: I64 = np.zeros(checks.keep.shape[0], np.int64)
     sizes: I64 = np.zeros(checks.keep.shape[0], np.int64)
     for name, column in columns:
@@ -311,7 +311,7 @@ def strings_of(column: pa.Array) -> Strings:
 
 
 def milliseconds(name: str, column: pa.Array) -> I64:
-    """Epoch milliseconds, rounded down; what lies beyond the years 1 to 9999 comes out beyond them too."""
+    """Epoch milliseconds, rounded down; values beyond the years 1 to 9999 stay beyond them."""
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
     unit = column.type.unit if pa.types.is_timestamp(column.type) else "ms"

@@ -16,6 +16,7 @@ from pathlib import Path
 from cdp_router.cluster.partitioning import partitions_of, split
 from cdp_router.cluster.placement import Placement, newest_epoch, placement_in
 from cdp_router.cluster.topology import CLUSTER_NAME, ClusterDirectory, ClusterFile, decode_cluster, shard_name
+from cdp_router.printable import count_of
 from cdp_router.restore.carried_files import carry_files, keys_of
 from cdp_router.restore.late_erasures import LateErasures
 from cdp_router.restore.progress import Tell, counted, named, percentage
@@ -109,7 +110,7 @@ def restore(source: str, data: Path, wanted: Wanted, tell: Tell, taken_ms: int, 
     partitions, cold, late = _loaded(source, old, wanted, tell)
     documents = late.documents(documents, partitions.values())
     if erased := late.hold(partitions):
-        tell(f"{erased} profiles were there then and have been erased since: they stay erased")
+        tell(f"erased since that instant, and not restored: {count_of(erased, 'profile')}")
     total = sum((digest(partition.capture()) for partition in partitions.values()), Digest())
     cold_of = partial(_cold, made, cold, is_rerouted)
     if is_rerouted:

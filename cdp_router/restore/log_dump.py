@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from cdp_router.printable import count_of
 from cdp_store.directory.shard_directory import log_path
 from cdp_store.errors import BatchMalformed
 from cdp_store.ids import decode_identifier
@@ -85,13 +86,14 @@ def _records(batch: RecordBatch) -> Iterator[RecordLine]:
 def readable(line: Line) -> str:
     """A line in a form for people."""
     where = f"shard {line.shard} {line.segment}+{line.offset}"
-    what = f"partition {line.partition} sequence {line.sequence} {line.kind} {line.bytes} bytes"
+    what = f"partition {line.partition} sequence {line.sequence} {line.kind} {count_of(line.bytes, 'byte')}"
     if line.problem:
         return f"{where}: {what}: no batch ({line.problem})"
     if line.kind != RecordKind.BATCH.name:
         return f"{where}: {what}"
     records = "".join(map(_readable_record, line.records))
-    return f"{where}: {what}: {line.events} events, {line.changes} changes, batch {line.batch_id!r}{records}"
+    counts = f"{count_of(line.events, 'event')}, {count_of(line.changes, 'change')}"
+    return f"{where}: {what}: {counts}, batch {line.batch_id!r}{records}"
 
 
 def _readable_record(record: RecordLine) -> str:

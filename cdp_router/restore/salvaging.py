@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cdp_router.cluster.topology import MEMBERS_NAME, MEMBERS_OUTDATED, ClusterDirectory, shard_name
 from cdp_router.gateway.letters.dead_letters import FOLDER as FOLDER_OF_LETTERS
 from cdp_router.gateway.letters.dead_letters import DeadLetters
+from cdp_router.printable import count_of
 from cdp_router.security.keys.key_file import KEYS_NAME, KEYS_OUTDATED, read_keys
 from cdp_store.directory.inventory import INVENTORY_NAME, ListedFile, read_inventory
 from cdp_store.errors import DirectoryDamaged, FileOutdated, FileUnsupported
@@ -93,6 +94,6 @@ def _shard(directory: ClusterDirectory, shard: int) -> Iterator[str]:
     for kept in found.kept:
         yield f"shard {shard}: kept as it was in {kept}"
     for partition, count in sorted(found.lost.items()):
-        yield f"shard {shard}: partition {partition} has lost {count} batches"
+        yield f"shard {shard}: partition {partition} has lost {count_of(count, 'batch', 'batches')}"
     if not found.damages and not said:
         yield f"shard {shard}: nothing to salvage"

@@ -1,4 +1,4 @@
-"""Log records that are no batches of events: erasures, retention, suppressions (log/FORMAT.md has their bytes)."""
+"""Log records other than batches: erasures, retention, suppressions (log/FORMAT.md has their bytes)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cdp_store.limits import RETENTION_DAYS_MAX, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import decoding, pack, unpack
 
 FINGERPRINT_BYTES: Final = 16
-FORGOTTEN_MS: Final = TIME_MAX_MS  # a cutoff that leaves nothing of a name, not even how many events there were
-ALL_EVENTS: Final = ""  # the retention rule of events that have none of their own
+FORGOTTEN_MS: Final = TIME_MAX_MS  # a cutoff that leaves nothing of a name, not even its number of events
+ALL_EVENTS: Final = ""  # the retention rule of events that have no rule of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """A change of rules (days by event name, 0 = for ever), and events to drop: all before an instant, by name."""
+    """A change of rules (days by event name, 0 = for ever), and the events to drop: all before an instant, by name."""
 
     days: Mapping[str, int]
     cutoffs: Mapping[str, int]
@@ -33,7 +33,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """From now on nothing may come in under identifiers with some fingerprints, or again under others."""
+    """A change of suppressions: identifiers with these fingerprints are refused from now on, or accepted again."""
 
     since_ms: int
     added: tuple[bytes, ...]
@@ -49,9 +49,9 @@ def encode_suppression(suppression: Suppression) -> bytes:
 
 
 def decode_suppression(payload: bytes) -> Suppression:
-    """The suppression behind a payload; BatchMalformed says what does not fit."""
+    """The suppression in a payload; BatchMalformed names the fault."""
     since_ms, added, lifted = (_unpacked(payload, field) for field in ("since", "added", "lifted"))
-    # `type(...) is int`: in Python a bool is an int, and msgpack tells them apart.
+    # `type(...) is int`: in Python a bool is an int, and msgpack distinguishes them.
     _require(type(since_ms) is int and TIME_MIN_MS <= since_ms <= TIME_MAX_MS, "a suppression has no time")
     for part in (added, lifted):
         good = isinstance(part, list) and all(type(each) is bytes and len(each) == FINGERPRINT_BYTES for each in part)
@@ -65,7 +65,7 @@ def encode_erasure(erasure: Erasure) -> bytes:
 
 
 def decode_erasure(payload: bytes) -> Erasure:
-    """The erasure behind a payload; BatchMalformed says what does not fit."""
+    """The erasure in a payload; BatchMalformed names the fault."""
     identifiers = _unpacked(payload, "identifiers")
     good = isinstance(identifiers, list) and all(_is_identifier(item) for item in identifiers)
     _require(good, "an erasure names something that is no identifier")
@@ -78,7 +78,7 @@ def encode_retention(retention: Retention) -> bytes:
 
 
 def decode_retention(payload: bytes) -> Retention:
-    """The retention behind a payload; BatchMalformed says what does not fit."""
+    """The retention in a payload; BatchMalformed names the fault."""
     days, cutoffs = _unpacked(payload, "days"), _unpacked(payload, "cutoffs")
     _require(_by_name(days, 0, RETENTION_DAYS_MAX), "a retention rule is no number of days by event name")
     _require(_by_name(cutoffs, TIME_MIN_MS, TIME_MAX_MS), "a retention cutoff is no instant by event name")

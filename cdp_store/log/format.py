@@ -23,9 +23,9 @@ SEGMENT_SUFFIX: Final = ".cdplog"
 # "<": little-endian without padding, so that the layout is that of FORMAT.md on every machine.
 _FILE_HEADER: Final = struct.Struct("<8sII")
 _RECORD_HEADER: Final = struct.Struct("<IIHBBIQ")
-_CRC_END: Final = 8  # the checksum covers what follows length and crc
+_CRC_END: Final = 8  # the checksum covers everything after length and crc
 _KIND_AT: Final = 10
-_MARK: Final = 0xC7  # rare in text and in small numbers, so that a search for records has few places to try
+_MARK: Final = 0xC7  # rare in text and in small numbers, so that a search for records tries few places
 _MARKS: Final = {1: 0, 2: _MARK}
 _KINDS_MAX: Final = 16
 _NOTHING_HELD: Final[Mapping[PartitionId, SequenceNumber]] = MappingProxyType({})
@@ -34,7 +34,7 @@ RECORD_HEADER_BYTES: Final = _RECORD_HEADER.size
 
 
 class RecordKind(enum.IntEnum):
-    """Kind of a record's payload; a number once given is never used for anything else (FORMAT.md)."""
+    """Kind of a record's payload; a number is never reused for another kind (FORMAT.md)."""
 
     BATCH = 1
     LOST = 2
@@ -58,7 +58,7 @@ class LogEntry(NamedTuple):
 class LogRecord:
     """One logged entry, still encoded.
 
-    `synced` is how much of its file was known to be durable when it was written, `end` where it ends there.
+    `synced` is how much of its file was known to be durable when it was written. `end` is where it ends in that file.
     """
 
     partition: PartitionId
@@ -76,7 +76,7 @@ def encode_file_header() -> bytes:
 
 
 def decode_file_header(data: bytes) -> int | None:
-    """Format version of a segment, or None when the bytes are no whole, undamaged header."""
+    """Format version of a segment, or None when the bytes are not a complete, undamaged header."""
     if len(data) < FILE_HEADER_BYTES:
         return None
     magic, version, crc = _FILE_HEADER.unpack_from(data)
@@ -95,7 +95,7 @@ def encode_record(
 
 
 class RecordHeader(NamedTuple):
-    """Header of a record, unchecked but for being possible at all."""
+    """Header of a record, checked only for values that are possible."""
 
     length: int  # of the payload
     partition: PartitionId
@@ -104,7 +104,7 @@ class RecordHeader(NamedTuple):
 
 
 def decode_header(data: bytes, version: int = VERSION) -> RecordHeader | None:
-    """The header that `data` begins with, or None when it cannot be one; the checksum is not looked at."""
+    """The header that `data` begins with, or None when it cannot be one; the checksum is not checked."""
     if len(data) < RECORD_HEADER_BYTES:
         return None
     length, _, partition, kind, mark, _, sequence = _RECORD_HEADER.unpack_from(data)
@@ -124,12 +124,12 @@ def decode_record(
         return None
     length, crc, partition, kind, mark, synced, sequence = _RECORD_HEADER.unpack_from(data, offset)
     end = offset + RECORD_HEADER_BYTES + length
-    # Looked at before the checksum: a damaged length could otherwise have it run over the whole file.
+    # Checked before the checksum: a damaged length could otherwise make it read the whole file.
     if mark != _MARKS[version] or not 0 < kind < _KINDS_MAX or length > LOG_RECORD_BYTES_MAX or end > len(data):
         return None
     if crc32c_of(data, offset + _CRC_END, end) != crc:
         return None
-    # Checked all the same, but not copied out of the file: most of a start's log lies behind the snapshot.
+    # Checked all the same, but not copied out of the file: most of a start's log is in the snapshot.
     is_held = sequence <= held.get(PartitionId(partition), -1)
     payload = b"" if is_held else data[offset + RECORD_HEADER_BYTES : end]
     return LogRecord(PartitionId(partition), SequenceNumber(sequence), kind, payload, synced, end)
@@ -148,9 +148,9 @@ def next_record(data: bytes | mmap.mmap, offset: int, version: int = VERSION) ->
 
 
 def synced_behind(data: bytes | mmap.mmap, offset: int, version: int = VERSION) -> int:
-    """Bytes of the file that were durable for sure, according to the good records after the bad one at `offset`.
+    """Bytes of the file that were surely durable, by the good records after the bad one at `offset`.
 
-    Records of version 1 do not tell: there, any good record behind `offset` means that it was durable.
+    Records of version 1 do not state it: there, any good record after `offset` means that it was durable.
     """
     told, at = 0, next_record(data, offset, version)
     while at is not None:

@@ -41,12 +41,12 @@ from cdp_store.log.sync_mode import SyncMode
 from cdp_store.outside.seams import AppendFile, Files
 from cdp_store.outside.whole_files import leftovers, remove_leftovers, write_durably
 
-_AFTER_RESTORE: Final = 2  # the first segment of a log that cannot do without a snapshot
+_AFTER_RESTORE: Final = 2  # the first segment of a log that needs a snapshot to start
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def begin_after_snapshot(directory: Path, files: Files) -> None:
-    """Make the log of a directory whose data stand in a snapshot only: without that it will refuse to start."""
+    """Makes the log of a directory whose data are in a snapshot only: it refuses to start without that snapshot."""
     write_durably(directory / f"{_AFTER_RESTORE:08d}{SEGMENT_SUFFIX}", encode_file_header(), files)
     reset_position(directory, Position(_AFTER_RESTORE, FILE_HEADER_BYTES), files)
 
@@ -61,7 +61,7 @@ class LocalLog:
     """Appends commit groups durably and replays them after a restart.
 
     After a failed sync, or a failed write that could not be undone, the fuse is blown and every append raises
-    StoreFailed. `append` and `sync` have one caller at a time; `sync_position` and `trim` may run beside them.
+    StoreFailed. `append` and `sync` have one caller at a time; `sync_position` and `trim` may run alongside them.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class LocalLog:
         progress: Callable[[int, int], None],
         start: Positions | None = None,
     ) -> int:
-        """Hand every record behind `start` to `take`, oldest first, cut a torn tail off, and open for appending.
+        """Hands every record after `start` to `take`, oldest first, cuts a torn tail off, and opens for appending.
 
-        `start` is where a snapshot ends, None without one. `progress(done, total)` is told bytes. Returns how many
-        were cut off.
+        `start` is where a snapshot ends, None without one. `progress(done, total)` receives bytes. Returns how many
+        bytes were cut off.
         """
         position = durable_position(self._directory)
         paths = finished_segments(self._directory, position)
@@ -110,13 +110,13 @@ class LocalLog:
             done += size
             if last:
                 cut = self._open_existing(path, offset, size)
-        # A new log has none, and one of version 1 had none; from here on its absence means damage.
+        # A new log has none, and one of version 1 had none; from here on a missing one means damage.
         if read_position(self._directory) is None:
             reset_position(self._directory, position, self._files)
         self._position = PositionFile(self._directory, self._files)
         if not paths:
             self._start_segment(self._create(position.segment + 1))
-        # A segment has one version: records of this one are not appended to a file whose header says another.
+        # A segment has one version: new records are not appended to a file whose header states another.
         elif read_header(paths[-1]) != VERSION:
             self._roll()
         self._note_position()
@@ -125,10 +125,10 @@ class LocalLog:
         return cut
 
     def append(self, entries: Sequence[LogEntry], *, essential: bool = False) -> None:
-        """Write a commit group and, in mode ALWAYS, make it durable.
+        """Writes a commit group and, in mode ALWAYS, makes it durable.
 
-        An essential group (one that removes data) may use the room held back for such. Raises StorageFull when
-        there was no room, and BatchTooLarge for an entry that no reader would take: nothing of the group stays. Raises
+        An essential group (one that removes data) may use the reserved space. Raises StorageFull when there was no
+        space, and BatchTooLarge for an entry that no reader would accept: nothing of the group stays. Raises
         StoreFailed when the group's fate is unknown.
         """
         for entry in entries:
@@ -147,16 +147,16 @@ class LocalLog:
                 self.sync()
 
     def make_room(self) -> bool:
-        """Give the room free that is held back for what removes data; whether there was any. Has `append`'s caller."""
+        """Releases the space reserved for removals of data; True if there was any. Has the same caller as `append`."""
         return self._reserve.release()
 
     def roll(self) -> None:
-        """Go on in a new segment, so that `trim` can remove all that was appended before; has `append`'s caller.
+        """Begins a new segment, so that `trim` can remove everything appended before; has the same caller as `append`.
 
-        May use the room held back. Raises StorageFull when there was none, StoreFailed when the process must stop.
+        May use the reserved space. Raises StorageFull when there was none, StoreFailed when the process must stop.
         """
         with self.fuse.whole("beginning a segment of the log", harmless=(StorageFull,)):
-            # Nothing was appended since it began: it is the new segment already.
+            # Nothing was appended since it began: it is already the new segment.
             if self._size == FILE_HEADER_BYTES:
                 return
             try:
@@ -170,7 +170,7 @@ class LocalLog:
                     raise self._undo_write(second) from second
 
     def sync(self) -> None:
-        """Make everything appended durable; StoreFailed when that fails."""
+        """Makes everything appended durable; StoreFailed when that fails."""
         self.fuse.check()
         # A sync of nothing would still wait for the disk.
         if self._synced == self._size:
@@ -180,20 +180,20 @@ class LocalLog:
         self._note_position()
 
     def sync_position(self) -> None:
-        """Make durable how far the log is durable, so that damage to the last record is told from a torn write."""
+        """Makes the log's durable position durable, so that damage to the last record differs from a torn write."""
         if self._position is not None and not self.fuse.is_blown:
             self._sync(self._position.sync)
 
     def trim(self, upto: Positions) -> int:
-        """Remove the oldest segments that hold nothing behind `upto`; returns how many."""
+        """Removes the oldest segments that hold nothing after `upto`; returns how many."""
         removed = 0
         while len(self._segments) > 1:
             oldest = self._segments[0]
-            # Only from the front: a later segment may be superfluous as well, but a log with a hole is refused.
+            # Only from the front: a later segment may be superfluous as well, but a log with a gap is refused.
             if any(upto.get(partition, 0) < sequence for partition, sequence in oldest.last.items()):
                 break
             self._files.remove(oldest.path)
-            # One at a time, or a power loss might take a later one and leave this one: a log with a hole.
+            # One at a time, or a power loss might remove a later one and leave this one: a log with a gap.
             self._files.sync_directory(self._directory)
             del self._segments[0]
             removed += 1
@@ -202,7 +202,7 @@ class LocalLog:
         return removed
 
     def remove_leftovers(self) -> None:
-        """Remove what a salvage or a start that was killed left unfinished; they may hold records."""
+        """Removes unfinished files of a killed salvage or start; they may hold records."""
         remove_leftovers(leftovers(self._directory), self._files)
 
     def quarantined(self) -> list[Path]:
@@ -219,7 +219,7 @@ class LocalLog:
         return size
 
     def close(self) -> None:
-        """Close the files; what was not synced before may be lost with the machine."""
+        """Closes the files; anything not synced may be lost with the machine."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -236,7 +236,7 @@ class LocalLog:
         try:
             if self._size + size > self._segment_bytes and self._size > FILE_HEADER_BYTES:
                 self._roll()
-            # One write for the group. `_synced` in each record is what tells damage from a torn write without the
+            # One write for the group. `_synced` in each record distinguishes damage from a torn write without the
             # position.
             self._opened().write(b"".join(encode_record(*entry, self._synced) for entry in entries))
         except OSError as error:
@@ -246,7 +246,7 @@ class LocalLog:
 
     def _undo_write(self, error: OSError) -> StorageFull | StoreFailed:
         try:
-            # Half a group must not stay: later records behind it would turn a torn write into damage.
+            # Half a group must not stay: later records after it would turn a torn write into damage.
             self._opened().truncate(self._size)
         except OSError as second:
             return self.fuse.blow(f"{error}; and cutting the file back failed: {second}")
@@ -267,7 +267,7 @@ class LocalLog:
 
     def _roll(self) -> None:
         self.sync()
-        # The new one is durable before the old one is closed: without room for it the log goes on in the old one.
+        # The new one is durable before the old one is closed: without space for it, the log continues in the old one.
         created = self._create(number_of(self._segments[-1].path) + 1)
         self._opened().close()
         self._start_segment(created)
@@ -278,11 +278,11 @@ class LocalLog:
         self._size = self._synced = FILE_HEADER_BYTES
 
     def _create(self, number: int) -> tuple[AppendFile, Path]:
-        """A new segment with its header, durable; the current one is not touched."""
+        """A new segment with its header, durable; the current one is not changed."""
         path = self._directory / f"{number:08d}{SEGMENT_SUFFIX}"
         file = self._files.open_append(path)
         try:
-            # A start that was killed may have left one of this number with part of a header.
+            # A killed start may have left one of this number with part of a header.
             file.truncate(0)
             file.write(encode_file_header())
             self._sync(file.sync)
@@ -296,7 +296,7 @@ class LocalLog:
         self._file = self._files.open_append(path)
         if good < size:
             self._file.truncate(good)
-        # What a killed process wrote, or removed, but did not sync is only in memory still, and counts from here on.
+        # What a killed process wrote or removed without a sync may be only in memory, and counts from here on.
         self._file.sync()
         self._files.sync_directory(self._directory)
         self._size = self._synced = good

@@ -22,14 +22,14 @@ _SLOT_BYTES: Final = 4096  # a page of its own: a torn write of one slot leaves 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Everything before `offset` of segment `segment` is durable; segment 0 stands for nothing at all."""
+    """Position before which everything is durable: `offset` of segment `segment`; segment 0 stands for nothing."""
 
     segment: int = 0
     offset: int = 0
 
 
 def encode_slot(generation: int, position: Position) -> bytes:
-    """Bytes of one slot, without the filling behind them."""
+    """Bytes of one slot, without padding."""
     body = _SLOT.pack(_MAGIC, _VERSION, generation, position.segment, position.offset)
     return body + struct.pack("<I", google_crc32c.value(body))
 
@@ -64,7 +64,7 @@ def read_position(directory: Path) -> tuple[int, Position] | None:
 
 
 def reset_position(directory: Path, position: Position, files: Files) -> None:
-    """Make the file anew, both slots saying the same."""
+    """Rebuilds the file with the same position in both slots."""
     slots = (encode_slot(generation, position) for generation in (0, 1))
     content = b"".join(slot.ljust(_SLOT_BYTES, b"\0") for slot in slots)
     write_durably(directory / POSITION_NAME, content, files)
@@ -81,20 +81,20 @@ class PositionFile:
         self._file: UpdateFile = files.open_update(directory / POSITION_NAME)
 
     def write(self, position: Position) -> None:
-        """Put a newer position into the older slot; it survives the process, and after `sync` the machine."""
+        """Writes a newer position into the older slot; it survives the process, and after `sync` the machine."""
         generation = self._generation + 1
-        # In turn: whatever a torn write does to this slot, the other one holds the position before.
+        # In turn: whatever a torn write does to this slot, the other one holds the previous position.
         self._file.write_at(generation % 2 * _SLOT_BYTES, encode_slot(generation, position))
         self._generation, self.position = generation, position
 
     def sync(self) -> None:
-        """Make the last written position durable."""
-        # Read once, before the sync: one that is written meanwhile may or may not be covered, and counts for the next.
+        """Makes the last written position durable."""
+        # Read once, before the sync: a position written meanwhile may not be covered, and counts for the next sync.
         generation = self._generation
         if generation != self._synced_generation:
             self._file.sync()
             self._synced_generation = generation
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Handing logged records to what replays them: one that cannot be replayed is named, and never passed over."""
+"""Replay of logged records: a record that cannot be replayed is named, and never skipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Take = Callable[[LogRecord], None]
 
 
 def hand_over(take: Take, path: Path, offset: int, record: LogRecord) -> None:
-    """Have an intact record replayed; LogCorrupt, or RecordNotReplayed of it, where that cannot be done."""
+    """Replays an intact record; raises LogCorrupt, or RecordNotReplayed of it, where that fails."""
     try:
         with _Replayed(path, offset, record):
             take(record)
@@ -26,9 +26,9 @@ def hand_over(take: Take, path: Path, offset: int, record: LogRecord) -> None:
 
 
 def replay_records(directory: Path, start: Positions, progress: Callable[[int, int], None], take: Take) -> None:
-    """Hand every record of a log behind `start` to `take`, oldest first; changes nothing, a torn tail ends it.
+    """Hands every record of a log after `start` to `take`, oldest first; changes nothing, and a torn tail ends it.
 
-    `progress(done, total)` is told bytes.
+    `progress(done, total)` receives bytes.
     """
     for path, offset, record in read_located(directory, start, progress):
         hand_over(take, path, offset, record)
@@ -36,9 +36,9 @@ def replay_records(directory: Path, start: Positions, progress: Callable[[int, i
 
 @dataclass(frozen=True, slots=True)
 class _Replayed:
-    """A block that replays a record: an error of the program in it is said of the record.
+    """A block that replays a record: names that record in an error of the program.
 
-    Files and memory that fail are no property of it: another start may well succeed.
+    Failures of files and memory are no property of the record: another start may well succeed.
     """
 
     path: Path

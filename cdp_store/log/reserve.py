@@ -1,4 +1,4 @@
-"""Room on the disk held back, so that what frees space can still be logged when nothing else can."""
+"""Space on the disk held in reserve, so that what frees space can still be logged on a full disk."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ RESERVE_NAME: Final = "reserve"
 
 
 class Reserve:
-    """A file that takes up room until it is needed."""
+    """A file that occupies space until it is needed."""
 
     def __init__(self, directory: Path, files: Files, size: int = LOG_RESERVE_BYTES) -> None:
         self._path, self._files, self._size = directory / RESERVE_NAME, files, size
 
     def fill(self) -> bool:
-        """Take the room up, if it is there; whether it is held now."""
+        """Reserves the space, if it is free; True if it is reserved now."""
         if self._path.exists() and self._path.stat().st_size == self._size:
             return True
         try:
@@ -29,7 +29,7 @@ class Reserve:
         return True
 
     def release(self) -> bool:
-        """Give the room free; whether there was any."""
+        """Releases the space; True if there was any."""
         held = self._path.exists() and self._path.stat().st_size > 0
         self._files.remove(self._path)
         return held

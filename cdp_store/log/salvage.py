@@ -1,4 +1,4 @@
-"""Setting damaged parts of a log aside, so that a shard can go on with what is left of it."""
+"""Salvage of a log: sets damaged parts aside, so that a shard can start with the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUARANTINE_NAME: Final = "quarantine"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes [start, stop) of a segment that hold no record that can be used."""
+    """Bytes [start, stop) of a segment that hold no usable record."""
 
     path: Path
     start: int
@@ -69,10 +69,10 @@ class Salvage:
         self.found = Salvaged()
 
     def run(self) -> Salvaged:
-        """Rewrite the segments that are damaged or follow lost records; each is kept whole in quarantine first."""
+        """Rewrites the segments that are damaged or follow lost records; each is first kept whole in quarantine."""
         durable = self._position or Position()
         numbers = [number_of(path) for path in segments(self._directory)]
-        # Without a snapshot everything must stand in the log: what was trimmed is lost.
+        # Without a snapshot everything must be in the log: records that were trimmed are lost.
         first = min(numbers, default=1) if self._has_snapshot else 1
         wanted = range(first, max([*numbers, durable.segment]) + 1)
         for number in wanted:
@@ -94,12 +94,12 @@ class Salvage:
             record = decode_record(data, offset, version or VERSION)
             if record is not None and self._fits(record):
                 has_gaps |= self._note_gap(record, good)
-                # Written anew with `synced` 0: the offsets of the old file mean nothing in the new one.
+                # Rewritten with `synced` 0: the offsets of the old file mean nothing in the new one.
                 good.append(encode_record(record.partition, record.sequence, record.payload, record.kind))
                 offset = record.end
                 continue
             follower = next_record(data, offset, version or VERSION) if record is None else record.end
-            # A torn write at the very end, which no sender was told of: the next start cuts it off itself.
+            # A torn write at the very end, which was never acknowledged: the next start cuts it off itself.
             if follower is None and is_last and offset >= durable:
                 break
             damages.append(Damage(path, offset, follower or len(data)))
@@ -115,7 +115,7 @@ class Salvage:
         return record.sequence >= self._next.get(record.partition, 0) and self._is_usable(record)
 
     def _note_gap(self, record: LogRecord, good: list[bytes]) -> bool:
-        """Put a record before this one that stands for the sequence numbers missing between them, if any are."""
+        """Adds a record before this one for the sequence numbers missing between them; True if there were any."""
         first_wanted = min(self._start.get(record.partition, 0) + 1, record.sequence)
         missing = record.sequence - self._next.get(record.partition, first_wanted)
         self._next[record.partition] = record.sequence + 1

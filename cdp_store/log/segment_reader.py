@@ -1,4 +1,4 @@
-"""Reading a shard's log back, segment by segment."""
+"""Reader of a shard's log, segment by segment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cdp_store.log.position import POSITION_NAME, Position, read_position
 
 Positions = Mapping[PartitionId, SequenceNumber]
 
-BEHIND_ALL: Final = SequenceNumber(1 << 63)  # a start behind which no log of a partition goes on
+BEHIND_ALL: Final = SequenceNumber(1 << 63)  # a start after every record
 _KINDS: Final = frozenset(RecordKind)
 
 
@@ -39,9 +39,9 @@ def number_of(path: Path) -> int:
 
 
 def read_header(path: Path) -> int | None:
-    """Format version of a segment; None when the file ends before or with a header that was never finished.
+    """Format version of a segment; None when the file ends before its header or has an unfinished one.
 
-    Raises LogCorrupt when there is more behind a damaged header and LogUnsupported for a newer format.
+    Raises LogCorrupt when there is more after a damaged header and LogUnsupported for a newer format.
     """
     with path.open("rb") as file:
         head = file.read(FILE_HEADER_BYTES + 1)
@@ -60,7 +60,7 @@ def finished_segments(directory: Path, position: Position) -> list[Path]:
     """
     paths = segments(directory)
     while paths and read_header(paths[-1]) is None:
-        # Its header is synced before any record is written: without a whole one nothing was ever acknowledged from it.
+        # Its header is synced before any record is written: without a complete one, nothing in it was acknowledged.
         paths.pop()
     for path, follower in pairwise(paths):
         if number_of(follower) != number_of(path) + 1:
@@ -72,13 +72,13 @@ def finished_segments(directory: Path, position: Position) -> list[Path]:
 
 
 def check_beginning(paths: Sequence[Path], start: Positions | None) -> None:
-    """Raise LogCorrupt when segments before these were trimmed away, and there is no snapshot to start from (None)."""
+    """Raises LogCorrupt when segments before these were trimmed away, and there is no snapshot to start from (None)."""
     if start is None and paths and number_of(paths[0]) > 1:
         raise LogCorrupt(paths[0], 0, "what was logged before it has been removed, and no snapshot holds it")
 
 
 def is_trimmed(directory: Path) -> bool:
-    """True if segments before those that are there were removed."""
+    """True if segments before the existing ones were removed."""
     paths = segments(directory)
     return bool(paths) and number_of(paths[0]) > 1
 
@@ -86,7 +86,7 @@ def is_trimmed(directory: Path) -> bool:
 def durable_position(directory: Path) -> Position:
     """Position up to which the log was known to be durable.
 
-    Raises LogCorrupt when that file is damaged, or missing beside segments that were never without one.
+    Raises LogCorrupt when that file is damaged, or when it is missing and the segments were written with one.
     """
     found = read_position(directory)
     if found is not None:
@@ -98,10 +98,9 @@ def durable_position(directory: Path) -> Position:
 
 
 def read_segment(path: Path, *, last: bool, position: Position, held: Positions | None = None) -> Iterator[LogRecord]:
-    """Records of one segment in order, those `held` elsewhere without payload; a torn tail, possible only in the last
-    segment, ends the iteration.
+    """Records of one segment in order, those `held` elsewhere without payload.
 
-    Raises LogCorrupt for damage to what was durable.
+    A torn tail, possible only in the last segment, ends the iteration. Raises LogCorrupt for damage to durable records.
     """
     version = read_header(path)
     if version is None:
@@ -114,7 +113,7 @@ def _records(
     path: Path, data: mmap.mmap, version: int, held: Positions, *, last: bool, position: Position
 ) -> Iterator[LogRecord]:
     offset = FILE_HEADER_BYTES
-    # Any segment but the last was durable before its follower was made, whatever the position says.
+    # Any segment but the last was durable before its successor was made, whatever the position states.
     durable = position.offset if position.segment == number_of(path) else 0
     while offset < len(data):
         record = decode_record(data, offset, version, held)
@@ -133,10 +132,9 @@ def _records(
 def read_located(
     directory: Path, start: Positions, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[Path, int, LogRecord]]:
-    """Every record of a log behind `start`, oldest first, with its file and where it begins there; changes nothing, a
-    torn tail ends it.
+    """Every record of a log after `start`, oldest first, with its file and its offset there.
 
-    `progress(done, total)` is told bytes.
+    Changes nothing; a torn tail ends it. `progress(done, total)` receives bytes.
     """
     position, order = durable_position(directory), RecordOrder(start)
     paths = finished_segments(directory, position)
@@ -152,9 +150,9 @@ def read_located(
 
 
 def first_sequences(directory: Path, partitions: Iterable[PartitionId]) -> dict[PartitionId, SequenceNumber]:
-    """The first sequence number that a log holds of each partition that it holds anything of.
+    """The first sequence number in a log of each partition.
 
-    Raises LogCorrupt when what came before was trimmed away.
+    Raises LogCorrupt when earlier records were trimmed away.
     """
     position = durable_position(directory)
     paths, found = finished_segments(directory, position), dict[PartitionId, SequenceNumber]()
@@ -168,7 +166,7 @@ def first_sequences(directory: Path, partitions: Iterable[PartitionId]) -> dict[
 
 
 class RecordOrder:
-    """Checks that each partition's records go on without a gap, and tells which lie behind the start."""
+    """Checks that each partition's records continue without a gap, and finds those after the start."""
 
     def __init__(self, start: Positions) -> None:
         self._start = start
@@ -177,7 +175,7 @@ class RecordOrder:
     def is_new(self, path: Path, offset: int, record: LogRecord) -> bool:
         partition, start = record.partition, self._start.get(record.partition, 0)
         wanted = self._next.get(partition)
-        # Up to the start, a snapshot holds what the log may have lost before it was synced.
+        # Up to the start, a snapshot holds records that the log may have lost before they were synced.
         fits = record.sequence == wanted or (wanted or 0) <= record.sequence <= start + 1
         # A record of kind LOST stands for all numbers up to its own.
         if not fits and not (record.kind == RecordKind.LOST and record.sequence >= (wanted or 1)):

@@ -1,1 +1,1 @@
-"""A partition as one door: locks, message ids, limits, purges, suppressions and quarantine."""
+"""One partition behind one interface: locks, message ids, limits, purges, suppressions and quarantine."""

@@ -1,5 +1,4 @@
-"""Event names of which nothing is to be left, and with them names of properties that no event has any more, and of
-attributes that no profile ever had."""
+"""Event names to remove entirely, with property names that no event has any more and unused attribute names."""
 
 from __future__ import annotations
 
@@ -14,8 +13,10 @@ from cdp_store.partition.purging import used_properties
 def forgetting(
     views: Mapping[PartitionId, PartitionView], names: Collection[str], *, unused: bool
 ) -> dict[PartitionId, Retention]:
-    """Changes to log by partitions that know any of the names, with `unused` also for names without events, and where
-    names of properties or attributes are unused: for these the name of no event stands.
+    """Changes to log for each partition that knows any of the names.
+
+    With `unused`, names without events are included, and names of properties or attributes that nothing has. If a
+    partition has only such unused names, ALL_EVENTS takes the place of an event name.
     """
     found = {number: _known(view, names, unused=unused) for number, view in views.items()}
     return {number: Retention({}, dict.fromkeys(own, FORGOTTEN_MS)) for number, own in found.items() if own}
@@ -25,7 +26,7 @@ def _known(view: PartitionView, names: Collection[str], *, unused: bool) -> list
     used = {*view.events.names(), *view.summaries}
     known = view.schema.events.items()
     found = [name for name, number in known if name in names or (unused and number not in used)]
-    # Names of properties go with any event that is forgotten; where there is none, "" stands for the wish.
+    # Property names are freed with any event that is forgotten; without one, ALL_EVENTS requests it.
     return [*found, ALL_EVENTS] if unused and not found and _has_unused(view) else found
 
 

@@ -1,8 +1,8 @@
-"""Operations on attributes: changes that depend on the value there is.
+"""Operations on attributes: changes that depend on the current value.
 
-They are logged as they were sent and done when their batch is applied, against the values that stand then. A replay
-applies the same batches in the same order, so that it does the same; and a message id keeps one from being done twice.
-An operation that comes late is done on the newest value there is, and takes effect when that did.
+They are logged as they were sent. They are evaluated when their batch is applied, against the values of that moment. A
+replay applies the same batches in the same order, so it gets the same results. A message id keeps an operation from
+being done twice. A late operation is done on the newest value, and takes effect at that value's time.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Values(Protocol):
     """The current values of attributes, as a partition's memory has them."""
 
     def rows_of(self, identifiers: Strings) -> I64:
-        """Row of each encoded identifier, or -1."""
+        """The row of each encoded identifier, or -1."""
 
     def current(self, attribute: str, rows: U32) -> Versions:
-        """Values that rows have of an attribute, and since when."""
+        """Current values of an attribute for some rows, and the times they were set."""
 
     def list_value(self, attribute: str, code: int) -> bytes:
         """The bytes of a list."""
@@ -43,7 +43,7 @@ class Values(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """Value of one attribute of one person: `value` of numbers and lists only; `raw` is that of the batch."""
+    """Value of one attribute of one person: `value` only for numbers and lists; `raw` is as in the batch."""
 
     time_ms: int
     kind: int
@@ -57,7 +57,9 @@ def has_operations(batch: RecordBatch) -> bool:
 
 
 def records_elsewhere(batch: RecordBatch, kept: Bools, identity: IdentityState) -> list[int]:
-    """The kept records with operations whose identifiers belong to a profile elsewhere: its values are not here."""
+    """The kept records with operations whose identifiers belong to a profile in another partition: its values are not
+    here.
+    """
     if not has_operations(batch):
         return []
     operating: Bools = np.zeros(len(batch), np.bool_)
@@ -68,8 +70,11 @@ def records_elsewhere(batch: RecordBatch, kept: Bools, identity: IdentityState) 
 
 
 def in_turns(batch: RecordBatch, known: NameTable) -> list[RecordBatch]:
-    """The batch, or its records one by one where several of a person concern an object that an operation on a part of
-    it depends on: the operation must find what those before it have left of that. `known` are names of attributes."""
+    """The batch as one, or its records one by one where an operation depends on the records before it.
+
+    That is so where several records of a person concern an object, and an operation changes a part of it. `known` are
+    names of attributes.
+    """
     if not has_operations(batch):
         return [batch]
     names, concerned = {*batch.keys}, set[str]()
@@ -81,21 +86,21 @@ def in_turns(batch: RecordBatch, known: NameTable) -> list[RecordBatch]:
     keys = [number for number, name in enumerate(batch.keys) if name in concerned]
     owners = np.repeat(np.arange(len(batch)), batch.property_counts())
     records = np.unique(owners[np.isin(batch.triple_keys, keys)])
-    # Each person once: no operation could depend on what another record of the batch leaves.
+    # Each person occurs once: no operation can depend on another record of the batch.
     if np.unique(_same_people(batch)[records]).shape[0] == records.shape[0]:
         return [batch]
     return [batch.take(np.array([record])) for record in range(len(batch))]
 
 
 def resolved(batch: RecordBatch, values: Values) -> RecordBatch:
-    """The batch with what operations come to in their place; those that change nothing are left out."""
+    """The batch with the results of operations in place of these; operations that change nothing are left out."""
     return _Resolving(batch, values).run() if has_operations(batch) else batch
 
 
 class _Resolving:
     def __init__(self, batch: RecordBatch, values: Values) -> None:
         self._batch, self._values = batch, values
-        # Copies: the batch stays what was sent, which is what the log has of it.
+        # Copies: the batch stays as it was sent, which is also what the log has.
         self._kinds, self._raws = batch.triple_kinds.copy(), batch.triple_raws.copy()
         self._times, self._kept = batch.record_times.copy(), np.ones(batch.triple_kinds.shape[0], np.bool_)
         self._lists = list[bytes]()
@@ -104,7 +109,7 @@ class _Resolving:
         self._states = dict[tuple[int, int], _Value]()
 
     def run(self) -> RecordBatch:
-        """The batch after everything in it was done, record by record."""
+        """The batch with every operation done, record by record."""
         walked = self._touched()
         self._read_states(walked)
         for record, triples in groupby(walked.tolist(), lambda triple: int(self._owners[triple])):
@@ -112,8 +117,8 @@ class _Resolving:
         return self._finished()
 
     def _touched(self) -> I64:
-        """The triples that are operations, and those that set what these are done on."""
-        # One number for a person's attribute: keys of a batch are u16.
+        """The triples that are operations, and those that set the values they work on."""
+        # One number for an attribute of a person: keys of a batch are u16.
         pairs = (self._people[self._owners] << 16) | self._batch.triple_keys.astype(np.int64)
         operating = self._kinds > KIND_MASK
         is_change = self._batch.is_attributes()[self._owners]
@@ -124,7 +129,7 @@ class _Resolving:
         keys = self._batch.triple_keys[walked]
         for key in np.unique(keys).tolist():
             people = np.unique(self._people[self._owners[walked[keys == key]]])
-            # Somebody new has no values yet: what a batch says of them first is what the next operation builds on.
+            # A new person has no values yet: the next operation builds on what the batch states first.
             known = people[rows[people] >= 0]
             found = self._values.current(self._batch.keys[key], rows[known].astype(np.uint32))
             columns = (known, found.times, found.kinds, found.raws)
@@ -138,21 +143,21 @@ class _Resolving:
         return decode_value(kind, raw) if kind in (Kind.INT, Kind.FLOAT) else None
 
     def _do(self, record: int, triples: list[int]) -> None:
-        """Do what one record says; its changes take effect together."""
+        """Does the operations of one record; its changes take effect together."""
         changed = list(self._changes(record, triples))
         if any(self._kinds[triple] > KIND_MASK for triple in triples):
-            # Later than what it builds on, or it would be history at once.
+            # Later than the value it builds on, or it would be history at once.
             latest = max((state.time_ms for _, state, _ in changed if state is not None), default=self._times[record])
             self._times[record] = max(self._times[record], latest)
         time_ms = int(self._times[record])
         for triple, before, after in changed:
             self._kinds[triple], self._raws[triple] = after.kind, after.raw
-            # What came late is history, and nothing builds on it.
+            # A late value is history, and nothing builds on it.
             if before is None or time_ms >= before.time_ms:
                 self._states[self._pair(triple)] = replace(after, time_ms=time_ms)
 
     def _changes(self, record: int, triples: list[int]) -> Iterator[tuple[int, _Value | None, _Value]]:
-        """(triple, what was there, what comes of it) of each that changes anything; marks the others."""
+        """(triple, old value, new value) of each operation that changes anything; marks the others."""
         for triple in triples:
             before = self._states.get(self._pair(triple))
             operation = Operation(int(self._kinds[triple]) >> OPERATION_SHIFT)
@@ -172,7 +177,7 @@ class _Resolving:
         return _Value(0, kind, decode_value(kind, raw) if kind in (Kind.INT, Kind.FLOAT) else None, raw)
 
     def _done(self, operation: Operation, before: _Value | None, given: _Value) -> _Value | None:
-        """Result of an operation on a value; None where it stays as it was."""
+        """Result of an operation on a value; None where the value stays as it was."""
         match operation:
             case Operation.SET:
                 return given
@@ -187,7 +192,7 @@ class _Resolving:
             return None
         else:
             after = _removed(items, given.value)
-        # Nothing new: a list that is given what it has must not grow a history.
+        # No change: adding what a list has already must not extend its history.
         if items is not None and len(after) == len(items) and pack_list(after) == pack_list(items):
             return None
         self._lists.append(pack_list(after))
@@ -209,7 +214,7 @@ class _Resolving:
 
 
 def _same_people(batch: RecordBatch) -> I64:
-    """For each record the first number of its identity in the batch's table: equal ones may stand there twice."""
+    """For each record the first number of its identity in the batch's table, which may list equal ones twice."""
     first = dict[bytes, int]()
     numbers = [first.setdefault(batch.identities[number], number) for number in range(len(batch.identities))]
     return np.array(numbers, np.int64)[batch.record_identities]
@@ -218,7 +223,8 @@ def _same_people(batch: RecordBatch) -> I64:
 def _sum(before: _Value | None, given: _Value) -> _Value | None:
     base = before.value if before is not None and before.kind in (Kind.INT, Kind.FLOAT) else 0
     total = base + given.value
-    # Beyond 64 bits it goes on as a float, like calculations in questions; a sum that is no number changes nothing.
+    # Beyond 64 bits the result becomes a float, as in calculations of questions; a result that is not a number changes
+    # nothing.
     if isinstance(total, int) and _INT64_MIN <= total <= _INT64_MAX:
         return _Value(0, Kind.INT, total, total)
     number = float(total)
@@ -228,8 +234,8 @@ def _sum(before: _Value | None, given: _Value) -> _Value | None:
 
 
 def _appended(items: list[Any], added: list[Any]) -> list[Any]:
-    """A list with what it has not got yet; beyond the most there may be, the oldest go."""
-    # Compared by their bytes: 1, 1.0 and true are three items.
+    """A list with the items that it did not have; the oldest are dropped beyond the maximum."""
+    # Compared by their bytes: 1, 1.0 and true are three different items.
     known = {pack_list([item]): item for item in items}
     for item in added:
         known.setdefault(pack_list([item]), item)

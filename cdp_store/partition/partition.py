@@ -1,7 +1,7 @@
 """Entrance to a partition: admit, apply, capture, maintain; each is safe to call alongside the others.
 
-Results of a capture, a search and a comparison must belong to one state of memory, so all of them happen under one
-hold of the lock: between two holds, a purge may renumber rows. A change that fails halfway blows the partition's fuse.
+Results of a capture, a search and a comparison must belong to one state of memory, so all of them happen under one hold
+of the lock: between two holds, a purge may renumber rows. A change that fails halfway blows the partition's fuse.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from cdp_store.partition.refusals import Admission, elsewhere, suppressed
 from cdp_store.partition.suppressions import Suppressions
 from cdp_store.records.records import RecordBatch, Strings, join_batches
 
-_LATE_CHANGES_MAX: Final = 16  # that a purge applies while writers wait; before, it catches up without the lock
+_LATE_CHANGES_MAX: Final = 16  # applied by a purge while writers wait; all others without the lock
 
 Result = TypeVar("Result")
 
@@ -60,7 +60,7 @@ class Partition:
         self.message_ids = MessageIds(key)
         self.batch_ids = BatchIds()
         self._received_ms = 0
-        self._lineage = 0  # raised when rows, codes or strings get other numbers
+        self._lineage = 0  # increased when rows, codes or strings are renumbered
         self._lock, self._fuse = threading.Lock(), Fuse()
         self._layout = layout
         # Changes since a purge began, which it repeats on its result; None while no purge runs.
@@ -73,12 +73,12 @@ class Partition:
 
     @property
     def awaits_purge(self) -> bool:
-        """True if there is anything that `purge` would remove."""
+        """True if `purge` would remove anything."""
         with self._held():
             return self._memory.is_worth_purging(0)
 
     def known_batch(self, batch: RecordBatch) -> SequenceNumber | None:
-        """Position at which the batch was logged before, if it was."""
+        """Position at which the batch was logged before; None if it was not."""
         return self.batch_ids.get(batch)
 
     def pending_ids(self) -> MessageIds:
@@ -86,7 +86,7 @@ class Partition:
         return MessageIds(self.key)
 
     def admit(self, batch: RecordBatch, pending: MessageIds) -> Admission:
-        """Take out repeated message ids and records with names beyond the limits; registers the remaining names."""
+        """Takes out repeated message ids and records with names beyond the limits; registers the remaining names."""
         ids = self.message_ids.hash(batch)
         with self._held():
             seen = self.message_ids.known(ids) | pending.known(ids)
@@ -94,7 +94,7 @@ class Partition:
             rejections = suppressed(batch, kept, self.suppressions) + elsewhere(batch, kept, self.identity)
             rejections += name_overflow(self._memory.schema, batch, kept)
         kept[[rejection.record for rejection in rejections]] = False
-        # Only now: what repeats a rejected record is rejected too, not known.
+        # Only now: a repeat of a rejected record is rejected too, and does not count as known.
         seen[kept] = repeated(ids.high[kept], ids.low[kept])
         kept &= ~seen
         pending.add(ids.high[kept], ids.low[kept])
@@ -102,7 +102,7 @@ class Partition:
         return Admission(admitted, np.flatnonzero(seen), tuple(rejections))
 
     def refused_again(self, batch: RecordBatch, pending: MessageIds) -> tuple[Rejection, ...]:
-        """Records of a batch that was taken before which were refused then, as their values are in another partition.
+        """The records of a repeated batch that were refused before, because their values are in another partition.
 
         Only message ids identify taken records: a record without one is never listed.
         """
@@ -114,17 +114,17 @@ class Partition:
             return tuple(elsewhere(batch, kept, self.identity))
 
     def apply(self, batch: RecordBatch, sequence: SequenceNumber) -> None:
-        """Make a logged batch visible and remember its ids."""
+        """Makes a logged batch visible and remembers its ids."""
         self.apply_all([batch], sequence)
 
     def take_over(self, batch: RecordBatch) -> None:
-        """Take the versions that another partition held, all that follows from them included."""
+        """Takes over versions that another partition held, with everything that follows from them."""
         with self._changing():
             self._apply_records(batch, SequenceNumber(self.sequence + 1), Given.COMPLETE)
 
     def apply_all(self, batches: Sequence[RecordBatch], last: SequenceNumber) -> None:
-        """Apply batches that were logged in a row, up to sequence number `last`, as one piece."""
-        # Joined and hashed before the lock is taken: captures of questions wait for what is under it.
+        """Applies batches that were logged one after another, up to sequence number `last`, as one piece."""
+        # Joined and hashed before the lock is taken: captures for questions wait for it.
         whole = batches[0] if len(batches) == 1 else join_batches(batches)
         ids = self.message_ids.hash(whole)
         with self._changing():
@@ -142,36 +142,36 @@ class Partition:
         self.identity.take_records(plain)
 
     def change_identity(self, change: IdentityChange, sequence: SequenceNumber) -> None:
-        """Apply a logged change of identifiers; one caller at a time, and none of `apply` meanwhile."""
+        """Applies a logged change of identifiers; one caller at a time, and never alongside `apply`."""
         with self._changing():
             if isinstance(change, TakenElsewhere):
                 self.message_ids.add(change.high, change.low, change.received_ms)
-            # Capture and find under this one hold: a purge between the two would renumber the rows that are found.
+            # Capture and find under this one hold: a purge between the two would renumber the rows found.
             changes = self.identity.apply(change, sequence, self._memory.capture(), self._memory.find)
-            # Some changes leave memory alone, but the result of a running purge must know their positions too.
+            # Some changes do not touch memory, but the result of a running purge needs their positions too.
             for each in (*changes, lambda memory: memory.pass_over(sequence)):
                 self._do(each)
 
     def capture_moving(self) -> tuple[PartitionView, TransferReading]:
-        """A stable reading, and the state of the transfers of profiles at the same moment."""
+        """A stable reading, with the state of the transfers of profiles at the same moment."""
         with self._held():
             return self._memory.capture(), self.identity.transfers.reading(self._memory.in_transit)
 
     def with_identity(self, read: Callable[[IdentityState, Quarantine], Result]) -> Result:
-        """Reads identifiers and quarantine while nothing changes; from any thread."""
+        """Reads identifiers and quarantine while nothing changes; callable from any thread."""
         with self._held():
             return read(self.identity, self.quarantine)
 
     def pass_over(self, sequence: SequenceNumber) -> None:
-        """Advance to `sequence`: the log entries before it were lost (salvage)."""
+        """Advances to `sequence`: the log entries before it were lost (salvage)."""
         with self._changing():
             self._do(lambda memory: memory.pass_over(sequence))
 
     def erase(self, identifiers: Sequence[bytes], sequence: SequenceNumber) -> int:
-        """Take profiles out of every answer from now on; returns their number. `purge` removes their bytes."""
+        """Removes profiles from every answer from now on; returns their number. `purge` removes their bytes."""
         with self._changing():
             erased = self._do(lambda memory: memory.erase(list(identifiers), sequence))
-            # The entries as they were: once they are cut, the records to be marked as erased are not in them any more.
+            # The entries before they are cut: afterwards the records to be marked as erased are no longer in them.
             before, self.quarantine = self.quarantine, self.quarantine.without(identifiers)
             apart = (before.batches_of(identifiers), self.quarantine.batches_changed(before))
             marks = self.message_ids.marks(Strings.of(identifiers))
@@ -184,13 +184,13 @@ class Partition:
             return erased
 
     def suppress(self, change: Suppression, sequence: SequenceNumber) -> None:
-        """Stop taking records under some identifiers, or start again under others."""
+        """Stops accepting records under some identifiers, or accepts them again."""
         with self._changing():
             self.suppressions = self.suppressions.changed(change)
             self._do(lambda memory: memory.pass_over(sequence))
 
     def quarantine_records(self, change: QuarantineChange, sequence: SequenceNumber) -> None:
-        """Keep records that broke a rule, apart from all others, or let some go."""
+        """Keeps records that broke a rule, apart from all others, or releases some."""
         with self._changing():
             self.quarantine = self.quarantine.changed(change, sequence)
             if isinstance(change, Quarantined):
@@ -198,12 +198,12 @@ class Partition:
             self._do(lambda memory: memory.pass_over(sequence))
 
     def retain(self, retention: Retention, sequence: SequenceNumber) -> None:
-        """Change rules of retention and drop events; views from before keep them."""
+        """Changes rules of retention and drops events; earlier views keep them."""
         with self._changing():
             self._do(lambda memory: memory.retain(retention, sequence))
 
     def overdue(self, now_ms: int) -> Mapping[str, int]:
-        """By event name, the instant before which events are to be dropped now, where there are any."""
+        """The instant before which events are to be dropped now, by event name, where there are any."""
         with self._held():
             return self._memory.overdue(now_ms)
 
@@ -213,16 +213,17 @@ class Partition:
             return dict(self._memory.retention_days)
 
     def cutoffs(self) -> Mapping[str, int]:
-        """By event name, the instant before which events have been dropped."""
+        """The instant before which events have been dropped, by event name."""
         view = self.capture()
         known = view.schema.events.items()
         return {name: view.summaries[number].cutoff_ms for name, number in known if number in view.summaries}
 
     def purge(self, rows_max: int = 0) -> bool:
-        """Remove the remains of retention, or of more than `rows_max` erased profiles; True if anything was done.
+        """Removes the remains of retention, or of more than `rows_max` erased profiles; True if anything was done.
 
         Runs alongside reads and writes; one caller of `maintain` and `purge` at a time. The new memory is built without
-        the lock, and changes that arrive meanwhile are repeated on it. Writers wait for the last few and the swap only.
+        the lock, and changes that arrive meanwhile are repeated on it. Writers wait only for the last few changes and
+        the swap.
         """
         with self._held():
             if not self._memory.is_worth_purging(rows_max):
@@ -233,29 +234,29 @@ class Partition:
             self._meanwhile = list[Change]()
         try:
             memory = purged(view, rules, self.key, self._layout, settled)
-            # Without the lock until few are left: repeating changes takes less time than it took them to come in.
+            # Without the lock until few changes are left: repeating them is faster than their arrival.
             while len(late := self._take_meanwhile()) > _LATE_CHANGES_MAX:
                 apply_changes(late, memory)
             with self._held():
-                # A name that was admitted and whose records are not applied yet stays reserved.
+                # An admitted name stays reserved while its records are not applied yet.
                 memory.schema.include(self._memory.schema, forgotten, view.schema)
                 apply_changes([*late, *(self._meanwhile or ())], memory)
                 self._memory, self._lineage = memory, self._lineage + 1
         finally:
             with self._lock:
-                # Not `_held`: after a change that failed halfway it would raise, and hide what was raised before.
+                # Not `_held`: after a change that failed halfway it would raise and hide the first error.
                 self._meanwhile = None
         return True
 
     def capture(self) -> PartitionView:
-        """A stable reading."""
+        """A stable reading of the partition."""
         with self._held():
             return self._memory.capture()
 
     def export(self) -> PartitionExport:
-        """Contents of a snapshot, at one position of the log, without anything of erased profiles."""
+        """Contents of a snapshot at one position of the log, without anything of erased profiles."""
         with self._held():
-            # Everything under one hold: a snapshot must be the state after one record of the log and before the next.
+            # All under one hold: a snapshot is the state between two records of the log.
             memory, lineage, received_ms = self._memory, self._lineage, self._received_ms
             view, rules, goes = memory.capture(), dict(memory.retention_days), memory.has_leavings
             settled = memory.settled
@@ -264,7 +265,7 @@ class Partition:
             if memory.in_transit:
                 lineage = -1  # some identifiers are marked; other snapshots must not share them in this form
         if goes:
-            # Rows are renumbered in the copy: no other snapshot can share any of it.
+            # Rows are renumbered in the copy, so no other snapshot can share any of it.
             view, lineage = purged(view, rules, self.key, self._layout, settled).capture(), -1
         if len(suppressed):
             identity[suppressions.TABLE] = suppressed.to_table()
@@ -273,7 +274,7 @@ class Partition:
         return PartitionExport(view, lineage, received_ms, rules, suppressed, kept_apart, ids, batches, identity)
 
     def load(self, parts: MemoryParts, ids: Sequence[IdGeneration], batches: Iterable[tuple[bytes, int]]) -> None:
-        """Load the contents of a snapshot into an empty partition."""
+        """Loads the contents of a snapshot into an empty partition."""
         with self._held():
             self._memory.load(parts)
             self.message_ids.remember(ids)
@@ -282,12 +283,12 @@ class Partition:
             self._received_ms = parts.received_ms
 
     def note_received(self, received_ms: int) -> None:
-        """Count everything up to an instant as received, as the contents' former partition did."""
+        """Counts everything up to an instant as received, as the previous partition of the contents did."""
         with self._held():
             self._received_ms = max(self._received_ms, received_ms)
 
     def load_identity(self, tables: IdentityTables) -> None:
-        """Load a snapshot's tables of identifiers; after `load`."""
+        """Loads a snapshot's tables of identifiers; call it after `load`."""
         with self._held():
             self.identity = from_tables(tables, self.key)
             self.identity.find_due(self._memory.find)
@@ -297,7 +298,7 @@ class Partition:
                 self.quarantine = Quarantine.from_table(tables[quarantine.TABLE])
 
     def remember_ids(self, older: Sequence[IdGeneration], found: Iterable[tuple[U64, U64, int]]) -> None:
-        """Take over ids of other partitions: `older` without identifiers, and lots of (high, low, received)."""
+        """Takes over ids of other partitions: `older` without identifiers, and parts of (high, low, received)."""
         with self._held():
             self.message_ids.remember(older)
             for high, low, received_ms in found:
@@ -309,17 +310,17 @@ class Partition:
             return self._memory.rows_of(identifiers)
 
     def add_summary(self, name: str, summary: Summary) -> None:
-        """Keep the summary of dropped events of a name; for a partition that is made from others."""
+        """Keeps the summary of dropped events of a name; for a partition that is built from others."""
         with self._held():
             self._memory.add_summary(name, summary)
 
     def locate(self, identifiers: Sequence[bytes]) -> tuple[PartitionView, list[int | None]]:
-        """A stable reading, and in it the row of each encoded identifier, or None."""
+        """A stable reading, with the row of each encoded identifier in it, or None."""
         with self._held():
             return self._memory.capture(), self._memory.find(list(identifiers))
 
     def texts(self) -> Texts:
-        """Everything in memory that is text, as of now."""
+        """Everything in memory that is text, at this moment."""
         with self._held():
             return texts_of(self._memory.capture(), self.identity, self.quarantine)
 
@@ -330,7 +331,7 @@ class Partition:
             return self._memory.capture(), row, self.identity.origins.reading(identifier)
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
-        """Seal a delta of more than `delta_max` events and merge runs of at least `chunks_max` chunks.
+        """Seals a delta of more than `delta_max` events and merges runs of at least `chunks_max` chunks.
 
         Runs alongside reads and writes; one caller at a time. True if anything was done. ValueError for less than two
         chunks: a single chunk cannot be merged.
@@ -344,7 +345,7 @@ class Partition:
         return any(worked)
 
     def status(self) -> PartitionStatus:
-        """Sizes as of now."""
+        """Sizes at this moment."""
         with self._held():
             memory, events = self._memory, self._memory.events
             ids = {"message_ids": self.message_ids.nbytes, "batch_ids": self.batch_ids.nbytes}
@@ -354,26 +355,26 @@ class Partition:
             return PartitionStatus(self.partition, memory.sequence, live, events.counts()[0], unsealed, report)
 
     def validate(self) -> None:
-        """Raise StructureBroken unless every rule of the structures holds; reads everything, for tests."""
+        """Raises StructureBroken if any rule of the structures is broken; reads everything, for tests."""
         with self._held():
             validate(self._memory)
             self.identity.validate(set(self._memory.in_transit))
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Hold the lock, to read or to swap; StoreFailed after a change that failed halfway."""
+        """Holds the lock, to read or to swap; StoreFailed after a change that failed halfway."""
         with self._lock:
             self._fuse.check()
             yield
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock for a change, which is done entirely or blows the fuse."""
+        """Holds the lock for a change, which completes or blows the fuse."""
         with self._lock, self._fuse.whole(f"a change of partition {self.partition}"):
             yield
 
     def _do(self, change: Callable[[PartitionMemory], Result]) -> Result:
-        """Change the memory, and note the change for the result of a running purge; the caller holds the lock."""
+        """Changes the memory and notes the change for the result of a running purge; the caller holds the lock."""
         if self._meanwhile is not None:
             self._meanwhile.append(change)
         return change(self._memory)

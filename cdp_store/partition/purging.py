@@ -1,9 +1,10 @@
-"""A partition without its erased profiles: nothing of them stays, and the other rows close ranks. Strings that nothing
-uses any more, because of that or of retention, go too, and so do names of events of which nothing is left. Where event
-names were forgotten, names of properties and attributes that nothing has any more go with them.
+"""A partition without its erased profiles: nothing of them stays, and the other rows are renumbered without gaps.
 
-The work is done on a view, beside reads and writes, and results in a new memory; what arrives meanwhile is applied to
-that memory too, before it takes the place of the old one. Views from before keep the old one alive for as long as they
+Strings that are unused because of that or of retention go too, and so do names of events without any event left. Where
+event names were forgotten, unused names of properties and attributes go with them.
+
+The work is done on a view, alongside reads and writes, and results in a new memory. Changes that arrive meanwhile are
+applied to the new memory too, before it replaces the old one. Earlier views keep the old one alive for as long as they
 are held.
 """
 
@@ -29,7 +30,7 @@ Change = Callable[[PartitionMemory], object]
 
 
 def apply_changes(changes: Iterable[Change], memory: PartitionMemory) -> None:
-    """Repeat on a new memory what was done to the old one meanwhile."""
+    """Repeats on a new memory the changes made to the old one meanwhile."""
     for change in changes:
         change(memory)
 
@@ -37,10 +38,10 @@ def apply_changes(changes: Iterable[Change], memory: PartitionMemory) -> None:
 def purged(
     view: PartitionView, retention_days: Mapping[str, int], key: HashKey, layout: Layout, settled: Settled | None = None
 ) -> PartitionMemory:
-    """A memory with everything of the view but its erased profiles, under the same rules of retention.
+    """A memory with everything of the view except its erased profiles, under the same rules of retention.
 
-    Of the `settled` properties those are forgotten that no event has any more, of the attributes those that no profile
-    ever had of those that stay.
+    Forgets those `settled` properties that no event has any more, and those attributes that no remaining profile ever
+    had.
     """
     ranks, settled = Ranks.without(view.erased()), settled or Settled()
     texts = _Texts()
@@ -69,8 +70,10 @@ def purged(
 def _numbered(
     known: Mapping[str, int], used: Collection[int], settled: int | None = None
 ) -> tuple[dict[str, int], dict[int, int]]:
-    """The names that are used, under new numbers in the same order; new numbers by old ones. Those from number
-    `settled` on stay, used or not."""
+    """The used names, renumbered in the same order, and new numbers by old ones.
+
+    Names from number `settled` on stay, whether used or not.
+    """
     names = sorted(known.items(), key=lambda each: each[1])
     staying = [(name, old) for name, old in names if old in used or (settled is not None and old >= settled)]
     numbers = {old: new for new, (_, old) in enumerate(staying)}
@@ -112,8 +115,8 @@ class Ranks:
 
     @staticmethod
     def without(gone: Bools) -> Ranks:
-        """Numbers for the rows that are not gone."""
-        # Of rows that are gone the number is that of a neighbour, or wraps before the first: `gone` is asked first.
+        """New numbers for the rows that are not gone."""
+        # The number of a gone row is that of a neighbour, or wraps before the first: check `gone` first.
         ranks: U32 = np.cumsum(~gone, dtype=np.uint32) - np.uint32(1)
         return Ranks(np.flatnonzero(~gone), ranks, gone)
 
@@ -135,7 +138,7 @@ class _Texts:
         return {scope: codes for scope, codes in found.items() if codes.size}
 
     def note(self, number: int, chunk: EventChunk, doomed: Bools, *, attribute: bool) -> None:
-        """Take the codes of a chunk's events that are not doomed; `number` is the name they stand under."""
+        """Marks the codes of a chunk's events that are not doomed; `number` is that of their name."""
         for scope, codes, presence in _text_columns(number, chunk, attribute=attribute):
             stay = ~doomed if presence is None else ~doomed & presence
             self.used.setdefault(scope, []).append(np.unique(codes[stay]))
@@ -157,9 +160,9 @@ def _carried(
         chunks = list[EventChunk]()
         for chunk in own:
             doomed = ranks.gone[chunk.full_rows()]
-            # Codes are looked at before the chunk is cut: a text goes only where none of those that stay uses it.
+            # Codes are noted before the chunk is cut: a text goes only if no remaining event uses it.
             texts.note(name, chunk, doomed, attribute=attribute)
-            # A chunk that loses nothing is kept as it is, columns shared with the views that read it.
+            # A chunk that loses nothing is kept, with the columns that it shares with views.
             staying = compact([chunk], layout, ~doomed) if doomed.any() else (chunk,)
             chunks.extend(renumber(part, ranks.of_row) for part in staying)
         if chunks:

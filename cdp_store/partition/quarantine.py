@@ -16,14 +16,14 @@ from cdp_store.ids import SequenceNumber
 from cdp_store.records.records import RecordBatch, Strings, decode_batch, encode_batch
 from cdp_store.values import decoding, pack, unpack
 
-TABLE = "quarantined"  # of a snapshot, next to those of identifiers
-_ENTRY_BYTES: Final = 4096  # of an entry without its content: some thirty arrays and texts
-_REASON_BYTES: Final = 56  # of a text without its characters
+TABLE = "quarantined"  # a file of a snapshot, next to those of identifiers
+_ENTRY_BYTES: Final = 4096  # size of an entry without its content: some thirty arrays and texts
+_REASON_BYTES: Final = 56  # size of a text without its characters
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """Records with the number each has in its entry, the reason it is here, and the links that they state."""
+    """Records with their numbers in the entry, the reasons why they are here, and the links they state."""
 
     batch: RecordBatch
     numbers: I64
@@ -35,11 +35,11 @@ class Quarantined:
 
     @staticmethod
     def of(batch: RecordBatch, reasons: Iterable[str], links: Links) -> Quarantined:
-        """A new entry."""
+        """A new entry of these records."""
         return Quarantined(batch, np.arange(len(batch)), tuple(reasons), links)
 
     def take(self, kept: Bools) -> Quarantined:
-        """Some of the records; links stay, they are claims that can be made twice."""
+        """Takes some of the records; all links stay, since stating a link twice has no effect."""
         at = np.flatnonzero(kept)
         return replace(
             self, batch=self.batch.take(at), numbers=self.numbers[at], reasons=tuple(self.reasons[n] for n in at)
@@ -47,19 +47,19 @@ class Quarantined:
 
     def names(self, identifiers: Collection[bytes]) -> bool:
         """True if a record or a link names one of some identifiers."""
-        # Links too: an erasure must leave no trace of a person in what records of others say.
+        # Links too: an erasure must leave no trace of a person in records about others.
         tables = (self.batch.identities, self.links.lower, self.links.upper)
         return any(table[at] in identifiers for table in tables for at in range(len(table)))
 
     def without(self, identifiers: Collection[bytes]) -> Quarantined:
-        """The entry without records and links of some people."""
+        """The entry without the records and links of some people."""
         stays = self.take(~_among(self.batch.identities, identifiers)[self.batch.record_identities])
         gone = _among(self.links.lower, identifiers) | _among(self.links.upper, identifiers)
         return replace(stays, links=self.links.take(~gone))
 
     @property
     def nbytes(self) -> int:
-        """Memory occupied, about."""
+        """Approximate memory occupied."""
         tables = (self.links.lower, self.links.upper, self.links.message_ids)
         links: int = self.links.times.nbytes + sum(table.offsets.nbytes + table.data.nbytes for table in tables)
         reasons = sum(map(len, self.reasons)) + _REASON_BYTES * len(self.reasons)
@@ -68,7 +68,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Records that leave the quarantine: by entry, their numbers."""
+    """Records that leave the quarantine: their numbers, by entry."""
 
     records: Mapping[SequenceNumber, tuple[int, ...]]
 
@@ -105,7 +105,7 @@ def decode_quarantine_change(payload: bytes) -> QuarantineChange:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """All entries of a partition by their positions; immutable: a change gives another value."""
+    """All entries of a partition by their positions; immutable: a change returns another value."""
 
     entries: Mapping[SequenceNumber, Quarantined] = field(default_factory=dict)
     nbytes: int = 0
@@ -120,13 +120,13 @@ class Quarantine:
         return sum(map(len, self.entries.values()))
 
     def changed(self, change: QuarantineChange, sequence: SequenceNumber) -> Quarantine:
-        """With a change that is logged at a position."""
+        """The quarantine after a change that is logged at a position."""
         if isinstance(change, Quarantined):
             return Quarantine({**self.entries, sequence: change}, self.nbytes + change.nbytes)
         return self._with(lambda at, entry: entry.take(~np.isin(entry.numbers, change.records.get(at, ()))))
 
     def without(self, identifiers: Collection[bytes]) -> Quarantine:
-        """Without records and links of some people."""
+        """The quarantine without records and links of some people."""
         return self._with(lambda _, entry: entry.without(identifiers) if entry.names(identifiers) else entry)
 
     def batches_of(self, identifiers: Collection[bytes]) -> Iterator[RecordBatch]:
@@ -137,8 +137,8 @@ class Quarantine:
                 yield entry.batch.take(np.flatnonzero(own))
 
     def batches_changed(self, before: Quarantine) -> Iterator[RecordBatch]:
-        """The records of entries that were different ones before."""
-        # By identity: `without` gives back the very entry where it found nothing to take out.
+        """The records of entries that differ from those before."""
+        # By identity: `without` returns the same entry where it took nothing out.
         return (entry.batch for at, entry in self.entries.items() if entry is not before.entries.get(at))
 
     def names(self, identifier: bytes) -> bool:
@@ -150,9 +150,9 @@ class Quarantine:
         return any(entry.names(identifiers) for entry in self.entries.values())
 
     def news(self, change: Released) -> Released:
-        """The part of a release that is still here."""
+        """The part of a release that is still in quarantine."""
         here = {at: set(entry.numbers.tolist()) for at, entry in self.entries.items()}
-        # Routers repeat a release: what has left is not logged twice.
+        # Routers repeat a release: records that have left are not logged twice.
         found = {at: tuple(n for n in each if n in here.get(at, ())) for at, each in change.records.items()}
         return Released({at: each for at, each in found.items() if each})
 
@@ -181,7 +181,7 @@ class Quarantine:
 
     def _with(self, work: Callable[[SequenceNumber, Quarantined], Quarantined]) -> Quarantine:
         changed = {at: work(at, entry) for at, entry in self.entries.items()}
-        # An entry without records goes with its links: they were kept for what its records say.
+        # An entry without records goes with its links: these served its records only.
         return Quarantine.of({at: entry for at, entry in changed.items() if len(entry)})
 
 

@@ -1,4 +1,4 @@
-"""Readings of a partition: sizes, texts, and all that a snapshot keeps."""
+"""Readings of a partition: sizes, texts, and everything that a snapshot keeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Texts:
 def texts_of(view: PartitionView, identity: IdentityState, quarantine: Quarantine) -> Texts:
     """Everything in a partition's memory that is text."""
     opened = identity.transfers.open.items()
-    # Parcels and their pieces are in no row, yet name people: a scan for what an erasure left must see them.
+    # Parcels and their pieces belong to no row, yet name people: a scan for remains of an erasure must see them.
     underway = {f"transfer to {to}": each.parcel.records.identities for to, each in opened}
     for source, staged in identity.transfers.arriving.items():
         underway |= {f"piece {n} from {source}": piece.identities for n, piece in enumerate(staged.pieces)}
@@ -52,8 +52,8 @@ class PartitionStatus:
 class PartitionExport:
     """A partition at one position of the log, as a snapshot keeps it.
 
-    As long as `lineage` is the same and not negative, rows, names and codes mean what they meant before, and only new
-    ones came.
+    While `lineage` is unchanged and not negative, rows, names and codes keep their meaning, and new ones are only
+    added.
     """
 
     view: PartitionView

@@ -1,4 +1,4 @@
-"""Refusals of records for reasons outside of the records themselves."""
+"""Refusals of records for reasons outside the records themselves."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Admission:
 
 
 def elsewhere(batch: RecordBatch, kept: Bools, identity: IdentityState) -> list[Rejection]:
-    """The rejections of kept operations on values that are not here; they are kept no more."""
-    # `kept` is changed in place: reasons are looked for one after the other, and a record has the first that applies.
+    """Rejections of the kept operations whose values are not here; `kept` loses them."""
+    # `kept` is changed in place: reasons are tried one after the other, and a record gets the first that applies.
     refused = records_elsewhere(batch, kept, identity)
     kept[refused] = False
     return [Rejection(record, OPERATION_ELSEWHERE, _ELSEWHERE) for record in refused]
 
 
 def suppressed(batch: RecordBatch, kept: Bools, suppressions: Suppressions) -> list[Rejection]:
-    """The rejections of kept records that came under suppressed identifiers; they are kept no more."""
+    """Rejections of the kept records that came under suppressed identifiers; `kept` loses them."""
     if not len(suppressions):
         return []
     refused = np.flatnonzero(kept & suppressions.among(batch.identities)[batch.record_identities])

@@ -1,4 +1,4 @@
-"""Identifiers under which nothing may come in any more, known only by keyed hashes of 128 bits."""
+"""Identifiers under which no record is accepted any more, known only by keyed hashes of 128 bits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from cdp_store.log.controls import Suppression
 from cdp_store.partition.dedupe import IdSet, hash_ids
 from cdp_store.records.records import Strings
 
-TABLE = "suppressed"  # of a snapshot, next to those of identifiers
+TABLE = "suppressed"  # a file of a snapshot, next to those of identifiers
 
 
 def fingerprints(key: HashKey, identifiers: Strings) -> list[bytes]:
-    """The 16 bytes by which each encoded identifier is known."""
+    """The 16 bytes that stand for each encoded identifier."""
     high, low = hash_ids(key, identifiers)
     return [part.tobytes() for part in np.stack((high, low), axis=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Suppressions:
-    """Fingerprints with the time each was suppressed; immutable: a change gives another value."""
+    """Fingerprints with the time each was suppressed; immutable: a change returns another value."""
 
     key: HashKey
     since_ms: Mapping[bytes, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Suppressions:
 
     @staticmethod
     def of(key: HashKey, since_ms: Mapping[bytes, int]) -> Suppressions:
-        """Those with their times."""
+        """Suppressions of these fingerprints, with their times."""
         known, pairs = IdSet(), _pairs(since_ms)
         if since_ms:
             known.add(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
@@ -57,13 +57,13 @@ class Suppressions:
         return Suppression(change.since_ms, added, tuple(each for each in change.lifted if each in self.since_ms))
 
     def changed(self, change: Suppression) -> Suppressions:
-        """These, with a change."""
-        # Kept ones come last in the merge: suppressed again, an identifier keeps the time of the first.
+        """The suppressions after a change."""
+        # Kept ones come last in the merge: an identifier suppressed again keeps its first time.
         kept = {each: since for each, since in self.since_ms.items() if each not in change.lifted}
         return Suppressions.of(self.key, {**dict.fromkeys(change.added, change.since_ms), **kept})
 
     def joined(self, other: Suppressions) -> Suppressions:
-        """Those of both."""
+        """The suppressions of both."""
         return Suppressions.of(self.key, {**other.since_ms, **self.since_ms})
 
     def to_table(self) -> pa.Table:

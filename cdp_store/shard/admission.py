@@ -30,9 +30,9 @@ _NO_RECORDS: Final[I64] = np.zeros(0, np.int64)
 class Delivery:
     """A batch for one partition, with its links.
 
-    links: of lower identifiers that live there, to be logged; asked: of the same, with only an answer which of them
-    would be new; wanted: links with upper identifiers that live there, which need seats. checked_at: of the links to be
-    logged; without it erasures since then are not looked for.
+    links: links to be logged, whose lower identifiers live there. asked: links of the same kind, of which only the new
+    ones are reported. wanted: links whose upper identifiers live there, which need seats. checked_at: positions for the
+    links to be logged; without them, erasures since then are not looked for.
     """
 
     partition: PartitionId
@@ -47,14 +47,18 @@ class Delivery:
 class Outcome:
     """Outcome of a delivery.
 
-    sequence: the partition's position that includes it; known: the records that had been taken before.
+    sequence: the partition's position that includes it. known: the records that had been taken before.
+
     news, forgotten: numbers of the asked links that are new, and of those with an erased identifier.
+
     refused, void, unseated: numbers of the wanted links. A refused one has no seat. A void one was stated by a record
-    taken before, of a pair that has gone since. An unseated one was stated by such a record without a seat, and may
-    have one now.
+    taken before, of a pair that is gone since. An unseated one was stated by such a record without a seat, and may have
+    one now.
+
     undecided: no record was taken, since links that were left out may state such a pair again.
-    asked_at: the partition's position when it looked at the links; doubted: numbers of the links that were not logged
-    because their upper identifier was erased. Their seats must be looked for.
+
+    asked_at: the partition's position when it looked at the links. doubted: numbers of the links that were not logged
+    because their upper identifier was erased. Their seats must be checked.
     """
 
     sequence: SequenceNumber
@@ -90,11 +94,11 @@ def admit(
 ) -> tuple[list[Outcome], list[Pending]]:
     """Outcomes of deliveries, and the changes that are to be logged, in that order."""
     outcomes, pending = list[Outcome](), list[Pending]()
-    # Ids and batches of the group beside those of memory: nothing of it is applied before all of it is logged.
+    # Ids and batches of the group, kept apart from memory: nothing is applied before all of it is logged.
     ids = dict[PartitionId, MessageIds]()
     batches = dict[tuple[PartitionId, bytes], SequenceNumber]()
     sequences = dict[PartitionId, SequenceNumber]()
-    seatings = defaultdict[PartitionId, list[Seating]](list)  # of this group, about to be taken
+    seatings = defaultdict[PartitionId, list[Seating]](list)  # seats of this group, about to be taken
 
     def append(number: PartitionId, meaning: RecordBatch | Links | Seating) -> SequenceNumber:
         sequences[number] = SequenceNumber(sequences.get(number, partitions[number].sequence) + 1)
@@ -107,7 +111,7 @@ def admit(
         known = partition.known_batch(delivery.batch) or (batches.get(key) if key[1] else None)
         seated, position, is_undecided = None, SequenceNumber(0), False
         if delivery.wanted is not None:
-            # Seats come before the records in the log: a torn write never leaves a record without its seats.
+            # Seats precede the records in the log: a torn write never leaves a record without its seats.
             pending_ids = ids.setdefault(delivery.partition, partition.pending_ids())
             said, links = partition.message_ids.said, delivery.wanted.links
             repeats = said(links) | pending_ids.said(links) | (known is not None) | delivery.wanted.is_again
@@ -134,7 +138,7 @@ def admit(
             sequence = sequences.get(delivery.partition, partition.sequence)
             outcome = Outcome(sequence, len(admission.batch), admission.known, admission.rejections)
         if delivery.links is not None:
-            # Links after the records that state them: a torn write then leaves records whose repeat brings the links
+            # Links follow the records that state them: after a torn write, a repeat of the records brings the links
             # again.
             news, doubted = _loggable(partition, delivery.links, delivery.checked_at)
             outcome = replace(outcome, doubted=doubted)
@@ -147,15 +151,15 @@ def admit(
 def told_by_ids(batch: RecordBatch) -> RecordBatch:
     """Accepted part of a batch with rejected records, without the batch's id where every record has one.
 
-    So when the batch comes again, taken records are known by message ids, and rejected ones are tried again.
+    So if the batch is sent again, taken records are known by message ids, and rejected ones are tried again.
     """
     ids = batch.message_ids.offsets
-    # A record without an id is known by its batch alone, which must keep its id for it.
+    # A record without an id is known by its batch alone, so the batch keeps its id.
     return replace(batch, batch_id=b"") if bool((ids[1:] > ids[:-1]).all()) else batch
 
 
 def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable[Pending]) -> None:
-    """Make logged changes visible; consecutive small batches become one piece, since a piece has a high fixed cost."""
+    """Makes logged changes visible; joins consecutive small batches, since each piece has a high fixed cost."""
     by_partition = defaultdict[PartitionId, list[Pending]](list)
     for each in pending:
         by_partition[each.partition].append(each)
@@ -169,7 +173,7 @@ def apply_pending(partitions: Mapping[PartitionId, Partition], pending: Iterable
 
 
 def _runs(entries: Iterable[Pending]) -> Iterator[list[Pending]]:
-    """Runs that may be applied together: batches, as long as one batch may hold all their records and names."""
+    """Runs that may be applied together: batches, while one batch may hold all their records and names."""
     run, records, names, keys = list[Pending](), 0, 0, 0
     for entry in entries:
         batch = entry.meaning
@@ -194,7 +198,7 @@ def _numbers(flags: Bools) -> tuple[int, ...]:
 
 
 def _loggable(partition: Partition, links: Links, checked_at: CheckedAt | None) -> tuple[Links, tuple[int, ...]]:
-    """Those links that are to be logged, and the numbers of those whose seats must be looked for first."""
+    """The links that are to be logged, and the numbers of those whose seats must be checked first."""
     news = new_links(partition, links)
     if checked_at is None:
         return links.take(news), ()
@@ -203,7 +207,7 @@ def _loggable(partition: Partition, links: Links, checked_at: CheckedAt | None) 
 
 
 def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, seated: Seated | None) -> Outcome:
-    """An outcome, with the results of links that are asked about and of those that need seats."""
+    """An outcome with the results of the asked and the wanted links."""
     outcome = replace(outcome, asked_at=partition.sequence)
     if asked is not None:
         news = np.flatnonzero(new_links(partition, asked))
@@ -216,7 +220,7 @@ def _with_links(outcome: Outcome, partition: Partition, asked: Links | None, sea
 
 
 def _is_undecided(seated: Seated, wanted: Wanted, batch: RecordBatch) -> bool:
-    """Tests whether a link that was left out may state a pair again: its seat must come before it in the log."""
+    """True if a link that was left out may state a pair again: its seat must precede it in the log."""
     return wanted.leaves_out and len(batch) > 0 and bool((seated.void | seated.unseated).any())
 
 
@@ -226,7 +230,7 @@ def log_entry(pending: Pending) -> LogEntry:
         payload, kind = encode_batch(pending.meaning), RecordKind.BATCH
     else:
         payload, kind = encode_identity_change(pending.meaning), RecordKind.IDENTITY
-    # Refused before anything of the group is written: no reader would take a longer one.
+    # Refused before anything of the group is written: no reader would accept a longer entry.
     if len(payload) > LOG_RECORD_BYTES_MAX:
         raise BatchTooLarge(len(payload), LOG_RECORD_BYTES_MAX)
     return LogEntry(pending.partition, pending.sequence, payload, kind)

@@ -1,4 +1,4 @@
-"""Carries message ids and summaries of partitions into partitions that are cut in another way.
+"""Carries message ids and summaries over to partitions that are divided differently.
 
 Message ids are kept as hashes only. Cold rows list them with the identifiers they came under, which shows where they
 belong. An id without a cold row, such as one of an erased profile, is remembered by every new partition. Ids that older
@@ -30,13 +30,13 @@ Partitions = Mapping[PartitionId, Partition]
 Table = tuple[PartitionId, pa.Table]
 Found = tuple[U64, U64, I64]  # (high, low) of ids, and when each was received
 
-_SOME: Final = 1 << 16  # ids remembered at once: a generation may begin between two lots
+_SOME: Final = 1 << 16  # ids remembered at once: a generation may begin between two such groups
 
 
 def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partitions: Partitions) -> int:
-    """Let new partitions remember the ids of old ones; `rows` are the old ones' cold rows by new partition.
+    """Makes new partitions remember the ids of old ones; `rows` are the old ones' cold rows by new partition.
 
-    Returns the number of ids that found no place, because more than a generation of them have no cold row.
+    Returns the number of ids that were lost, because more than a generation of them have no cold row.
     """
     old = sorted(generations, key=lambda each: each.started_ms)
     own, alone = ([each for each in old if each.of_identifiers is wanted] for wanted in (True, False))
@@ -44,7 +44,7 @@ def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partit
     found = {number: list[Found]() for number in partitions}
     for number, table in rows:
         ids, received = _ids_of(table, partitions[number].key)
-        # Only ids that are remembered: cold rows list those of all records there ever were.
+        # Only ids that are remembered: cold rows list those of all records that ever were.
         known = taken.contains(ids.high, ids.low) | taken_alone.contains(*ids.alone)
         told.add(ids.high[known], ids.low[known])
         told_alone.add(ids.alone[0][known], ids.alone[1][known])
@@ -62,7 +62,7 @@ def carry_ids(generations: Iterable[IdGeneration], rows: Iterator[Table], partit
 
 
 def carry_summaries(view: PartitionView, partitions: Partitions) -> None:
-    """Let new partitions, which hold the profiles already, keep the summaries of an old one's dropped events."""
+    """Makes new partitions, which hold the profiles already, keep the summaries of an old one's dropped events."""
     names = list(view.schema.events)
     for number, summary in view.summaries.items():
         offsets, data = view.gather_identifiers(summary.rows.astype(np.int64))
@@ -99,9 +99,9 @@ def _strings(table: pa.Table, name: str) -> Strings:
 
 
 def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Found], int]:
-    """(ids without a cold row: the newest, at most a generation of them; the number of those beyond)."""
+    """The newest ids without a cold row, at most a generation, and the number of those beyond."""
     found, count = list[Found](), 0
-    # The newest first: where not all have room, the oldest are those whose repeats are the least likely.
+    # The newest ones: where not all have room, the oldest are the least likely to be repeated.
     for generation in reversed(list(generations)):
         high, low = generation.ids()
         rest = np.flatnonzero(~told.contains(high, low))
@@ -112,11 +112,11 @@ def _without(generations: Iterable[IdGeneration], told: IdSet) -> tuple[list[Fou
 
 
 def _lots(found: list[Found]) -> Iterator[tuple[U64, U64, int]]:
-    """Ids in order of their receipt, some at a time, with the receipt of the last of them."""
+    """Ids in order of receipt, in groups, each with the receipt of its last id."""
     if not found:
         return
     high, low, received = (np.concatenate([each[place] for each in found]) for place in range(3))
-    # In the order of their receipt, as they once came: generations begin and end by it.
+    # In order of receipt, as they first came: generations begin and end by it.
     order = np.argsort(received, kind="stable")
     for start in range(0, order.shape[0], _SOME):
         some = order[start : start + _SOME]

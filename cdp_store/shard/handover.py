@@ -1,7 +1,7 @@
 """A partition's way from one store to another: the giver's side and the taker's.
 
 Methods run in the one thread that writes to the log, unless their docstring names the thread of snapshots. Epochs, in
-the layer above, decide which shard may take which step; here each step is durable before it takes effect.
+the layer above, decide which shard may take which step. Here each step is durable before it takes effect.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Giving:
         _empty(store.directory / EXPORTS_NAME, files)  # of moves before a restart: their takers begin again
 
     def begin(self, partition: PartitionId) -> None:
-        """Keep the partition's log entries from now on, since an export of it follows."""
+        """Keeps the partition's log entries from now on, since an export of it follows."""
         self._store.tails.open(partition, self._store.partitions[partition].sequence)
 
     def export(self, partition: PartitionId, export_id: str, now_ms: int) -> Manifest:
-        """Take a snapshot, and copy this partition's part of it; runs where snapshots are taken."""
+        """Takes a snapshot, and copies this partition's part of it; runs in the thread of snapshots."""
         self._store.snapshot(now_ms)
         whole = self._store.newest_snapshot
         assert whole is not None, "one was just taken"
@@ -55,7 +55,7 @@ class Giving:
         return manifest
 
     def read(self, partition: PartitionId, export_id: str, file: str, offset: int, size: int) -> bytes:
-        """Bytes of a file of an export, fewer at its end; ExportLost when it is not there any more."""
+        """Bytes of a file of an export, fewer at its end; ExportLost when it is no longer there."""
         found = self._exports.get(partition)
         if found is None or found[0] != export_id or file not in found[1].files:
             raise ExportLost(partition)
@@ -65,24 +65,24 @@ class Giving:
 
     def tail(self, partition: PartitionId, after: SequenceNumber) -> tuple[Sequence[LogEntry], SequenceNumber]:
         """Entries logged after `after`, or the first part of them, and the position of the partition."""
-        self._store.sync()  # what a power loss could still take must not be in another shard's log
+        self._store.sync()  # entries that a power loss could still remove must not be in another shard's log
         return self._store.tails.after(partition, after), self._store.partitions[partition].sequence
 
     def release(self, partition: PartitionId, epoch: int, shard: int) -> SequenceNumber:
-        """From now on the partition is the other shard's: the step that decides a move."""
+        """Gives the partition up to the other shard: the step that decides a move."""
         # In the thread that writes: every batch before this is in the tail, every one after it is refused.
         self._store.holdings.change(partition, Holding(HoldingState.RELEASED, epoch, shard))
         return self._store.partitions[partition].sequence
 
     def forget(self, partition: PartitionId, epoch: int, shard: int) -> None:
-        """Drop a partition that its taker has durably."""
-        # First the durable word, then the memory: a start in between must not load what it no longer holds.
+        """Drops a partition that its taker holds durably."""
+        # The durable record first, then memory: a start in between must not load a partition that has left.
         self._store.holdings.change(partition, Holding(HoldingState.GONE, epoch, shard))
         self._store.drop(partition)
         self.end(partition)
 
     def end(self, partition: PartitionId) -> None:
-        """Keep nothing for a taker any more."""
+        """Stops keeping entries for a taker."""
         self._store.tails.close(partition)
         self._exports.pop(partition, None)
         _empty(self._folder(partition), self._files)
@@ -99,14 +99,14 @@ class Taking:
         _empty(store.directory / IMPORTS_NAME, files)
 
     def begin(self, partition: PartitionId, epoch: int, shard: int) -> None:
-        """Remember, through restarts, that the partition is on its way in."""
+        """Remembers, through restarts, that the partition is on its way in."""
         self._store.holdings.change(partition, Holding(HoldingState.INCOMING, epoch, shard))
 
     def abandon(self, partition: PartitionId, claim: tuple[int, int]) -> bool:
-        """Give up a partition that is on its way in: at epoch claim[0] it belongs to shard claim[1].
+        """Gives up a partition that is on its way in: at epoch claim[0] it belongs to shard claim[1].
 
-        Runs between commits, as `own` does. False where the partition is not on its way in any more: a caller that was
-        cancelled may have left an `own` behind that ran first.
+        Runs between commits, as `own` does. False where the partition is no longer on its way in: a cancelled caller
+        may have left an `own` behind that ran first.
         """
         held = self._store.holdings.get(partition)
         if held is None or held.state is not HoldingState.INCOMING:
@@ -116,7 +116,7 @@ class Taking:
         return True
 
     def drop(self, partition: PartitionId) -> None:
-        """Forget the partition's contents here, but not that it is on its way in."""
+        """Forgets the partition's contents here, but not that it is on its way in."""
         self._store.unstage(partition)
         self.clean(partition)
 
@@ -125,16 +125,16 @@ class Taking:
         return LocalPlace(self._folder(partition), self._files)
 
     def clean(self, partition: PartitionId) -> None:
-        """Remove these files."""
+        """Removes the files of its export."""
         _empty(self._folder(partition), self._files)
 
     def adopt(self, partition: PartitionId, export_id: str, manifest: Manifest, now_ms: int) -> Partition:
-        """Load the partition, and make it part of this store's own snapshots; runs where they are taken.
+        """Loads the partition, and makes it part of this store's own snapshots; runs in the thread of snapshots.
 
-        Both snapshots that are kept hold it afterwards, so that a start can go back to either.
+        Both kept snapshots hold it afterwards, so that a start can go back to either.
         """
         source = self.place(partition)
-        # Named after the export, or files of an earlier attempt, or of this shard's own, could bear the same names.
+        # Named after the export, or its files could have the names of an earlier attempt's or of this shard's own.
         own = renamed(manifest, f"{export_id}-")
         for (name, file), own_name in zip(manifest.files.items(), own.files, strict=True):
             self._store.snapshot_place.write(own_name, check_file(source, name, file))
@@ -147,11 +147,11 @@ class Taking:
         return loaded
 
     def receive(self, partition: Partition, records: Sequence[LogRecord]) -> None:
-        """Log and apply the giver's entries under its numbers; those that are here already are passed over."""
-        # The snapshot of the giver was later than the tail began, and each piece of a tail may be asked for again.
+        """Logs and applies the giver's entries under its numbers; entries that are here already are skipped."""
+        # The giver's snapshot was taken after the tail began, and each piece of a tail may be requested again.
         new = [record for record in records if record.sequence > partition.sequence]
         entries = [LogEntry(partition.partition, each.sequence, each.payload, each.kind) for each in new]
-        # Decoded before they are logged: one that cannot be read must not come into a log that a start has to replay.
+        # Decoded before they are logged: an unreadable entry must not enter a log that a start has to replay.
         meanings = [Logged.decode(record) for record in new]
         if entries:
             with self._store.logged(entries, essential=True):
@@ -159,8 +159,8 @@ class Taking:
                     apply_logged(partition, logged)
 
     def own(self, partition: Partition, epoch: int, documents: Mapping[str, Document]) -> None:
-        """Answer for the partition from now on; the store has all that its giver acknowledged."""
-        # Documents, then the holding, then memory: the holding decides, and what it promises is durable by then.
+        """Takes ownership of the partition: the store has everything that its giver acknowledged."""
+        # Documents, then the holding, then memory: the holding decides, and its preconditions are durable by then.
         self._store.documents.replace(partition.partition, documents)
         self._store.holdings.change(partition.partition, Holding(HoldingState.OWNED, epoch))
         self._store.unstage(partition.partition, keep=partition)
@@ -170,7 +170,7 @@ class Taking:
 
 
 def _empty(folder: Path, files: Files) -> None:
-    """Remove the files below a folder that is this module's own."""
+    """Removes the files below a folder that is this module's own."""
     for path in sorted(folder.rglob("*")) if folder.exists() else ():
         if path.is_file():
             files.remove(path)

@@ -1,4 +1,4 @@
-"""Admission of links: which are new, which have a seat, and which name somebody who was erased meanwhile."""
+"""Admission of links: which are new, which have a seat, and which name an identifier that was erased meanwhile."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def forgotten(partition: Partition, identifiers: Strings) -> Bools:
 
 
 def erased_at(partition: Partition, identifiers: Strings) -> I64:
-    """Position of the last erasure of each identifier: i64[n]; 0 where it is not known any more, -1 for none."""
+    """Position of the last erasure of each identifier: i64[n]; 0 where it is no longer known, -1 for none."""
     marks = partition.message_ids.marks(identifiers)
     return np.maximum(partition.batch_ids.erased_at(marks), partition.message_ids.seen(*marks).astype(np.int64) - 1)
 
@@ -78,18 +78,18 @@ class Seated:
 
 
 def seat(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeats: Bools) -> Seated:
-    """Mask of the links that have a seat, or may take one alongside those that are about to.
+    """Masks of the links without a seat, and the seats to take, alongside those about to be taken.
 
-    A repeat that finds none names a pair of which one was erased since, which is void, or for which there was no seat,
-    or it is from before there were seats. It takes none here: the lower identifier's partition may know of an erasure.
-    A seat that is there already may be that of a person who came back: void is also a link whose upper identifier was
+    A repeat without a seat has one of three causes: one of its identifiers was erased since, which makes it void; there
+    was no free seat; or it is older than seats. It takes no seat here: the lower identifier's partition may know of an
+    erasure. A seat that exists may belong to a person who came back. So a link is also void if its upper identifier was
     erased after its record was looked at.
     """
     seats, suppressions, links = partition.identity.seats, partition.suppressions, wanted.links
     seating = seats.seating_of(links)
     late = repeats & ~seats.hold(seating, before)
     granted: Bools = np.ones(len(seating), np.bool_)
-    # Apart from each other: a repeat takes no seat here, so it must not count among those that fill the last ones.
+    # In two steps: a repeat takes no seat here, so it must not count among those that fill the last seats.
     for chosen in (np.flatnonzero(~late), np.flatnonzero(late)):
         granted[chosen] = seats.granted(seating.take(chosen), wanted.limits, before)
     void: Bools = np.zeros(len(seating), np.bool_)
@@ -100,6 +100,6 @@ def seat(partition: Partition, wanted: Wanted, before: Sequence[Seating], repeat
     if wanted.asked_at is not None:
         void |= (wanted.asked_at > 0) & (erased_at(partition, links.upper) > wanted.asked_at)
     suppressed = suppressions.among(links.lower) | suppressions.among(links.upper)
-    # Seats that others of the group take too are in the log twice, which changes nothing.
+    # A seat that others of the group take too is in the log twice, which has no effect.
     taken = seats.news(seating.take(np.flatnonzero(granted & ~suppressed & ~late & ~void)))
     return Seated(~granted & ~void, void, late & granted & ~void, taken)

@@ -22,7 +22,7 @@ class Logged:
 
     @staticmethod
     def decode(record: LogRecord) -> Logged:
-        """The meaning of a record; BatchMalformed when its payload is none of its kind."""
+        """The meaning of a record; BatchMalformed when its payload does not fit its kind."""
         match RecordKind(record.kind):
             case RecordKind.BATCH:
                 return Logged(record.sequence, decode_batch(record.payload))
@@ -47,7 +47,7 @@ class Logged:
 
 
 def apply_logged(partition: Partition, logged: Logged) -> None:
-    """Apply a logged change to its partition."""
+    """Applies a logged change to its partition."""
     match logged.meaning:
         case RecordBatch() as batch:
             partition.apply(batch, logged.sequence)
@@ -59,7 +59,7 @@ def apply_logged(partition: Partition, logged: Logged) -> None:
             partition.suppress(suppression, logged.sequence)
         case Quarantined() | Released() as change:
             partition.quarantine_records(change, logged.sequence)
-        # The number counts although nothing is done: the records after it go on behind it.
+        # Nothing is done, but the number counts: the following records continue from it.
         case None:
             partition.pass_over(logged.sequence)
         case identity_change:

@@ -1,4 +1,4 @@
-"""Retention of a store: its rules, the events they want dropped, and names that are forgotten."""
+"""Retention of a store: its rules, the events they drop, and names that are forgotten."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ class Retaining:
     def set_retention(
         self, days: Mapping[str, int], now_ms: int, partitions: Iterable[PartitionId] | None = None
     ) -> None:
-        """Log rules of retention (days by event name, "" for all others, 0 = for ever) and drop what they want dropped.
+        """Logs rules of retention (days by event name, "" for all others, 0 = for ever) and drops events by them.
 
-        For all partitions the shard owns, unless some are named.
+        For all partitions that the shard owns, unless some are named.
         """
         numbers = self._store.holdings.owned() if partitions is None else partitions
         self._log_and_do({number: Retention(days, {}) for number in numbers})
         self.retain(now_ms)
 
     def forget_events(self, names: Iterable[str], partitions: Iterable[PartitionId], *, unused: bool) -> list[str]:
-        """Drop all events of some names, with `unused` the names without events too; a purge frees them, and property
-        names that no event has any more. Which events there were."""
+        """Drops all events of some names and returns those that existed; with `unused` also names without events.
+
+        A purge frees these names, and property names that no event has any more.
+        """
         views = {each: self._store.partitions[each].capture() for each in partitions}
         changes = forgetting(views, set(names), unused=unused)
         self._log_and_do(changes)
         return sorted({name for change in changes.values() for name in change.cutoffs if name != ALL_EVENTS})
 
     def retain(self, now_ms: int) -> bool:
-        """Drop events that are older than their rule wants; True if there were any."""
+        """Drops events that are older than their rule allows; True if there were any."""
         overdue = {number: self._store.partitions[number].overdue(now_ms) for number in self._store.holdings.owned()}
-        # Instants are logged, not the clock that gave them: a replay drops the same events.
+        # Instants are logged, not the clock behind them: a replay drops the same events.
         wanted = {number: Retention({}, cutoffs) for number, cutoffs in overdue.items() if cutoffs}
         self._log_and_do(wanted)
         return bool(wanted)

@@ -1,4 +1,4 @@
-"""Salvaging the directory and the log of a shard that does not start."""
+"""Salvage of the directory and the log of a shard that does not start."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from cdp_store.snapshot.reader import PartitionReader, read_manifest, snapshot_n
 
 
 def salvage_shard(directory: Path, files: Files) -> Salvaged:
-    """Set aside the unreadable parts of a shard's log; DirectoryInUse when a process has it open."""
+    """Sets aside the unreadable parts of a shard's log; DirectoryInUse when a process has it open."""
     descriptor = lock_directory(directory)
     try:
         return Salvage(log_path(directory), files, _held_by_snapshots(directory, files), _is_usable).run()
@@ -58,7 +58,7 @@ def salvage_shard(directory: Path, files: Files) -> Salvaged:
 
 
 def salvage_replay(directory: Path, identity: ShardIdentity, key: HashKey, files: Files) -> Salvaged:
-    """Set aside intact records that cannot be replayed, for which everything is loaded as at a start, once for each.
+    """Sets aside intact records that cannot be replayed, loading everything as a start does, once for each.
 
     DirectoryInUse when a process has it open.
     """
@@ -66,9 +66,9 @@ def salvage_replay(directory: Path, identity: ShardIdentity, key: HashKey, files
     try:
         refused = set[tuple[int, int]]()
         while (failed := _not_replayed(directory, identity, key, files)) is not None:
-            # Set aside before and met again: something else is wrong, and going on would never end.
+            # Set aside before and found again: something else is wrong, and continuing would never end.
             if failed in refused:
-                return found  # the start says what is wrong with it
+                return found  # the start reports what is wrong with it
             refused.add(failed)
 
             def is_usable(record: LogRecord) -> bool:
@@ -96,7 +96,7 @@ def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files:
             partition = loaded.partitions.get(record.partition)
             if partition is not None:
                 apply_logged(partition, Logged.decode(record))
-                # As a start does it: a record may fail only on what maintenance has made of those before it.
+                # As a start does it: a record may fail only after maintenance has changed the result of earlier ones.
                 partition.maintain()
 
         replay_records(log_path(directory), loaded.positions() or {}, lambda *_: None, take)
@@ -108,7 +108,7 @@ def _not_replayed(directory: Path, identity: ShardIdentity, key: HashKey, files:
 
 
 def salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> list[str]:
-    """Rebuild damaged or missing files of a shard's directory from snapshots; returns a line for each step taken.
+    """Rebuilds damaged or missing files of a shard's directory from snapshots; returns a line for each step taken.
 
     Raises DirectoryInUse when a process has it open, DirectoryMismatch or ClusterKeyMismatch where it is another
     shard's, and FileUnsupported for a file that a newer version wrote.
@@ -135,14 +135,14 @@ def _salvage_files(directory: Path, identity: ShardIdentity, files: Files) -> It
     except DirectoryDamaged as error:
         newest = next(_manifests(directory, files), None)
         if newest is not None and {entry.partition for entry in newest.partitions} != set(identity.partitions):
-            raise  # partitions were moved: their holders and epochs cannot be found out
+            raise  # partitions were moved: their holders and epochs cannot be determined
         begin_holdings(directory, identity, dealt(identity), FIRST_EPOCH, files)
         yield f"{error.path}: {error.problem}. It is made anew: the shard holds what it was dealt at first"
     yield from _salvage_documents(directory, identity, files)
 
 
 def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) -> Generator[str, None, bool]:
-    """True if all files must be there in the directory: it has an identity, or holdings, with a mark."""
+    """True if the directory must have all its files: its identity, or its holdings, is marked so."""
     try:
         found = find_identity(directory, identity)
         return found.is_sealed if found is not None else (directory / HOLDINGS_NAME).exists()
@@ -158,7 +158,7 @@ def _salvage_identity(directory: Path, identity: ShardIdentity, files: Files) ->
 
 
 def _salvage_list(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
-    """Rebuild the list of a directory where it is damaged or missing: of the files that are there, as they are."""
+    """Rebuilds a damaged or missing list of a directory's files from the files that are there, as they are."""
     mark = identity.mark(INVENTORY_NAME)
     try:
         if read_inventory(directory, mark) is not None:
@@ -174,7 +174,7 @@ def _salvage_list(directory: Path, identity: ShardIdentity, files: Files) -> Ite
 
 
 def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -> Iterator[str]:
-    """Documents that cannot be read come from the newest snapshot that has them, and are gone where none has."""
+    """Replaces unreadable documents by those of the newest snapshot that has them; without one they are lost."""
     mark = identity.mark(INVENTORY_NAME)
     names = {f"{FOLDER}/{path.name}" for path in paths_in(directory)}
     listed = {name for name in (read_inventory(directory, mark) or Inventory()).files if name.startswith(FOLDER)}
@@ -187,7 +187,7 @@ def _salvage_documents(directory: Path, identity: ShardIdentity, files: Files) -
             raise
         except DirectoryDamaged as error:
             if isinstance(error, FileOutdated):
-                # Outdated is not damaged: of an earlier version the documents can be read, and compete with those of
+                # Outdated is not damaged: documents of an earlier version can be read, and compete with those of
                 # snapshots.
                 kept.update(documents_in(error.path, read_whole(error.path), identity.mark(name)).value)
             yield _set_aside(directory, name, error, files)
@@ -208,7 +208,7 @@ def _set_aside(directory: Path, name: str, error: DirectoryDamaged, files: Files
 
 
 def _newest(some: Mapping[str, Document], others: Mapping[str, Document]) -> dict[str, Document]:
-    """Of each name the document of the higher version."""
+    """The higher version of each document, by name."""
     return {
         name: max((each[name] for each in (some, others) if name in each), key=lambda document: document.version)
         for name in {**some, **others}
@@ -226,7 +226,7 @@ def _documents_in_snapshots(directory: Path, partition: PartitionId, files: File
 
 
 def _manifests(directory: Path, files: Files) -> Iterator[Manifest]:
-    """The manifests that can be read, newest first."""
+    """The readable manifests, newest first."""
     place = LocalPlace(snapshots_path(directory), files)
     for number in snapshot_numbers(place):
         with suppress(SnapshotDamaged):

@@ -1,4 +1,4 @@
-"""The files that every shard's directory has: made with it, brought up to this version, missed when they are gone."""
+"""The files in every shard's directory: created with it, upgraded to this version, and missed when they are gone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cdp_store.outside.whole_files import write_durably
 from cdp_store.snapshot.places import LocalPlace
 
 _DATA: Final = ("log/*.cdplog", "snapshots/*", "documents/*")
-_OWNER_NAME: Final = "owner.json"  # a log that lies in another shard's directory is refused by it
+_OWNER_NAME: Final = "owner.json"  # a log placed in another shard's directory is refused by it
 
 
 class _LogOwner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class _LogOwner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def open_directory(directory: Path, identity: ShardIdentity, files: Files) -> bool:
-    """Make a new directory, or check that one is this shard's and whole; whether it is of before files were sealed.
+    """Makes a new directory, or checks that one is complete and this shard's; True if it predates sealed files.
 
     Raises DirectoryMismatch, ClusterKeyMismatch, DirectoryDamaged or FileMissing, and changes nothing then.
     """
@@ -59,7 +59,7 @@ def _opened(directory: Path, identity: ShardIdentity, files: Files) -> bool:
     if found is not None:
         _check(directory, identity)
     elif (directory / HOLDINGS_NAME).exists():
-        # Only identity.json is missing: the owner in the other files shows as much.
+        # Only identity.json is missing: the other files name the same owner.
         read_holdings(directory, identity)
         _check(directory, identity)
         write_identity(directory, identity, files)
@@ -73,21 +73,21 @@ def _opened(directory: Path, identity: ShardIdentity, files: Files) -> bool:
 def begin_directory(
     directory: Path, identity: ShardIdentity, partitions: Iterable[PartitionId], epoch: int, files: Files
 ) -> None:
-    """Make the directory of a shard that owns these partitions from an epoch on; its log may be there already."""
+    """Makes the directory of a shard that owns these partitions from an epoch on; its log may be there already."""
     for folder in (log_path(directory), snapshots_path(directory)):
         folder.mkdir(parents=True, exist_ok=True)
     if not (log_path(directory) / POSITION_NAME).exists():
         reset_position(log_path(directory), Position(), files)
     _write_log_owner(directory, identity, files)
-    # Generations begin with the epoch, which is higher than all of a directory that this one replaces.
+    # Generations begin with the epoch, which is higher than any in a directory that this one replaces.
     listed = Inventory(frozenset(_documents(directory)), newest=epoch)
     write_inventory(directory, listed, identity.mark(INVENTORY_NAME), files)
-    begin_holdings(directory, identity, partitions, epoch, files)  # last but one: with it all others are there
+    begin_holdings(directory, identity, partitions, epoch, files)  # last but one: when it is there, all others are
     write_identity(directory, identity, files)
 
 
 def check_without_snapshot(place: LocalPlace, holdings: Holdings, problems: Sequence[str]) -> None:
-    """Raise SnapshotDamaged where a shard without a whole snapshot holds a partition that came from another shard.
+    """Raises SnapshotDamaged where a shard without a complete snapshot holds a partition that came from another shard.
 
     Its contents are in snapshots and not in the log.
     """
@@ -109,7 +109,7 @@ def settle_files(
     *,
     is_unsealed: bool,
 ) -> None:
-    """Bring the files of a directory up to date once its log was read; without room that is left to a later start."""
+    """Upgrades the files of a directory once its log was read; without free space a later start does that."""
     try:
         if not (log_path(directory) / _OWNER_NAME).exists():
             _write_log_owner(directory, identity, files)

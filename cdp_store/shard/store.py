@@ -61,7 +61,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Report of a start: bytes of a torn write cut off the log, and damaged snapshots that were passed over."""
+    """Report of a start: bytes of a torn write cut off the log, and damaged snapshots that were skipped."""
 
     bytes_cut: int
     problems: tuple[str, ...]
@@ -69,7 +69,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class PurgedFiles:
-    """Result of a purge of the files; `untouched` are files that salvages set aside, which it leaves to people."""
+    """Result of a purge of the files; `untouched` are files that salvages set aside, which people must remove."""
 
     taken: Taken
     segments_removed: int
@@ -91,11 +91,11 @@ class Store:
         sync_mode: SyncMode = SyncMode.ALWAYS,
         segment_bytes: int | None = None,
     ) -> None:
-        # Files are marked with the key too: under another one no hash in them would mean what it did.
+        # Files are marked with the key too: under another key, their hashes would have no meaning.
         identity = msgspec.structs.replace(identity, key=key_fingerprint(key, identity.cluster))
         self.identity, self.sync_mode, self.directory, self.files = identity, sync_mode, directory, files
         self._lock_descriptor = lock_directory(directory)
-        # One for log, holdings and documents: whichever of them is left in doubt, none may go on.
+        # One fuse for log, holdings and documents: if the state of any is in doubt, none may continue.
         self._fuse = Fuse()
         self._log = LocalLog(log_path(directory), files, segment_bytes or LOG_SEGMENT_BYTES, sync_mode, self._fuse)
         try:
@@ -107,16 +107,16 @@ class Store:
             os.close(self._lock_descriptor)
             raise
         self._key = key
-        self.partitions: Mapping[PartitionId, Partition] = {}  # until they are recovered
+        self.partitions: Mapping[PartitionId, Partition] = {}  # set once recovered
         self.tails = Tails()
         self._staged: Mapping[PartitionId, Partition] = {}  # on their way in: part of snapshots, not of answers
         self._logged = LogReading(log_path(directory))
-        self._cold_upto = 0  # of the bytes that the log has taken since the start
+        self._cold_upto = 0  # bytes that the log has taken since the start
         self.snapshot_place = LocalPlace(snapshots_path(directory), files)
         self._snapshots = ShardSnapshots(self.snapshot_place, identity.cluster)
 
     def recover(self, progress: Progress) -> Recovery:
-        """Load the newest whole snapshot and replay the log after it; must run before the first commit."""
+        """Loads the newest complete snapshot and replays the log after it; must run before the first commit."""
         loaded = self._snapshots.load(self._empty_partitions)
         self.partitions, problems = loaded.partitions, loaded.problems
         is_new = not segments(log_path(self.directory))
@@ -130,14 +130,14 @@ class Store:
             check_without_snapshot(self.snapshot_place, self.holdings, problems)
         parts = (self.identity, self.holdings, self.documents, self.files)
         settle_files(self.directory, *parts, is_unsealed=self._is_unsealed)
-        # Last: a start that is refused leaves every file as a salvage, or a person, should find it.
+        # Last: a refused start leaves every file as it was, for a salvage or a person.
         remove_leftovers(leftovers(self.directory), self.files)
         return Recovery(cut, problems)
 
     def snapshot(self, taken_ms: int) -> tuple[Taken, int]:
-        """Write a snapshot alongside reads and writes, one caller at a time: (its costs, log segments removed).
+        """Writes a snapshot alongside reads and writes, one caller at a time: (its costs, log segments removed).
 
-        Raises SnapshotFailed when it could not be written, FilesNotRemoved when a file it replaces cannot go.
+        Raises SnapshotFailed when it could not be written, FilesNotRemoved when a file it replaces cannot be removed.
         """
         self._cold_upto = self._log.appended_bytes
         held = {**self._staged, **self.partitions}
@@ -146,11 +146,11 @@ class Store:
 
     @property
     def cold_backlog_bytes(self) -> int:
-        """Bytes logged since cold columns went from the log to files."""
+        """Bytes logged since cold columns were last moved from the log to files."""
         return self._log.appended_bytes - self._cold_upto
 
     def write_cold(self) -> tuple[str, ...]:
-        """Write cold columns of logged records ahead of the next snapshot; returns problems: with any, nothing is kept.
+        """Writes cold columns of logged records ahead of the next snapshot; if it returns problems, nothing is kept.
 
         Runs like `snapshot`. Raises SnapshotFailed when files could not be written.
         """
@@ -166,12 +166,11 @@ class Store:
         self._log.roll()
 
     def purge_files(self, taken_ms: int) -> PurgedFiles:
-        """Second step, run like `snapshot`: remove profiles that were erased before the first step from all files.
+        """Second step, run like `snapshot`: removes profiles that were erased before the first step from all files.
 
         A snapshot without them is written and read back. Then all other snapshots go, and the log before the first
-        step. After a kill at any point it can be repeated, and no acknowledged record is lost. Raises SnapshotFailed
-        or SnapshotDamaged when the snapshot is not good (then nothing is removed), FilesNotRemoved when a file it
-        replaces cannot go.
+        step. After a kill it can be repeated, and no acknowledged record is lost. Raises SnapshotFailed or
+        SnapshotDamaged when nothing was removed, FilesNotRemoved when a file cannot be removed.
         """
         held = {**self._staged, **self.partitions}
         taken = self._snapshots.take_snapshot(held, taken_ms, self._logged.rows, self.documents.of, alone=True)
@@ -179,7 +178,7 @@ class Store:
         return PurgedFiles(taken, removed, tuple(self._log.quarantined()))
 
     def verify_snapshots(self) -> Verification:
-        """Read every file of the snapshots, loading nothing; not alongside `snapshot`."""
+        """Reads every file of the snapshots, loading nothing; not alongside `snapshot`."""
         return self._snapshots.verify()
 
     def receipts(
@@ -197,11 +196,11 @@ class Store:
         return read_receipts(self._snapshots, self.snapshot_place, log, held, identifiers, from_ms, rows_max)
 
     def commit(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        """Log a group with one sync, then apply it; outcomes in the order of the deliveries.
+        """Logs a group with one sync, then applies it; outcomes in the order of the deliveries.
 
         Raises StorageFull when nothing was kept, StoreFailed when the process must stop.
         """
-        # Decided before the log has a byte of it: whatever is logged is done, now and at each replay.
+        # Decided before the log has any byte of it: whatever is logged is applied, now and at each replay.
         outcomes, pending = admit(self.partitions, deliveries)
         if pending:
             with self.logged([log_entry(entry) for entry in pending]):
@@ -209,14 +208,14 @@ class Store:
         return outcomes
 
     def change_identity(self, partition: PartitionId, change: IdentityChange) -> bool:
-        """Log and apply a change of identifiers; False where nothing of it is left to do, or not yet.
+        """Logs and applies a change of identifiers; False where nothing of it is left to do, or not yet.
 
         Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
         target = self.partitions[partition]
         match change:
             case Departure(to, moves):
-                # Only what is left is logged: a replay must not do twice what routers sent twice.
+                # Only the remainder is logged: a replay must not do twice what routers sent twice.
                 change = Departure(to, target.identity.still_due(moves))
             case Links():
                 change = fresh_links(target, change)
@@ -235,10 +234,10 @@ class Store:
     def erase(
         self, partition: PartitionId, identifiers: Sequence[bytes], *, must_remember: bool = False
     ) -> tuple[SequenceNumber, int]:
-        """Log the erasure of profiles and take them out of every answer: (position, number of profiles).
+        """Logs the erasure of profiles and removes them from every answer: (position, number of profiles).
 
-        With `must_remember` it is logged even if nothing is known of them: a link to them may be on its way.
-        Runs like `commit`, never alongside it; raises the errors of `commit`. `purge` removes their remains in memory.
+        With `must_remember` it is logged even if nothing is known of them: a link to them may be on its way. Runs like
+        `commit`, never alongside it; raises the errors of `commit`. `purge` removes their remains in memory.
         """
         target = self.partitions[partition]
         known = [row for row in target.locate(identifiers)[1] if row is not None]
@@ -249,13 +248,13 @@ class Store:
             return target.sequence, 0
         sequence = SequenceNumber(target.sequence + 1)
         payload = encode_erasure(Erasure(tuple(identifiers)))
-        # Essential: on a full disk an erasure, which will free room, may use what is held back for it.
+        # Essential: on a full disk, an erasure may use the reserved space, since it will free space.
         with self.logged([LogEntry(partition, sequence, payload, RecordKind.ERASE)], essential=True):
             erased = target.erase(identifiers, sequence)
         return sequence, erased
 
     def suppress(self, change: Suppression, partitions: Iterable[PartitionId]) -> None:
-        """Log suppressions of identifiers, or their end, for partitions; those in force already are not logged.
+        """Logs suppressions of identifiers, or their end, for partitions; those already in force are not logged.
 
         Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
@@ -272,7 +271,7 @@ class Store:
                     self.partitions[entry.partition].suppress(changes[entry.partition], entry.sequence)
 
     def quarantine(self, partition: PartitionId, change: QuarantineChange) -> bool:
-        """Log and keep records that broke a rule, or release some; False where there is no room for them.
+        """Logs and keeps records that broke a rule, or releases some; False where there is no room for them.
 
         A repeated change has no effect. Runs like `commit`, never alongside it; raises the errors of `commit`.
         """
@@ -293,7 +292,7 @@ class Store:
 
     @contextmanager
     def logged(self, entries: Sequence[LogEntry], *, essential: bool = False) -> Iterator[None]:
-        """Log entries with one sync (see LocalLog.append), keep them for takers of their partitions, and run the block.
+        """Logs entries with one sync (see LocalLog.append), keeps them for takers of partitions, and runs the block.
 
         The block applies the entries to memory. If it fails, the log has entries that memory lacks, and the next ones
         would get the same numbers. So after any failure the store has failed: StoreFailed, until a start has replayed
@@ -301,7 +300,7 @@ class Store:
         """
         with self._fuse.whole("doing what was logged", harmless=(StorageFull, BatchTooLarge)):
             self._log.append(entries, essential=essential)
-            # After the log: a taker must not be given what this shard would not have itself after a crash.
+            # After the log: a taker must not receive what this shard could lose in a crash.
             self.tails.note(entries)
             yield
 
@@ -312,7 +311,7 @@ class Store:
 
     @property
     def newest_snapshot(self) -> Manifest | None:
-        """The manifest of the snapshot taken or loaded last."""
+        """The manifest of the most recent snapshot taken or loaded."""
         return self._snapshots.newest
 
     def empty_partition(self, partition: PartitionId) -> Partition:
@@ -320,30 +319,30 @@ class Store:
         return Partition(partition, self._key)
 
     def stage(self, partition: Partition, manifest: Manifest) -> None:
-        """Make a partition on its way in part of snapshots; it was loaded from files that are in place."""
+        """Makes a partition on its way in part of snapshots; it was loaded from files that are in place."""
         self._snapshots.adopt(manifest, partition)
         self._staged = {**self._staged, partition.partition: partition}
 
     def unstage(self, number: PartitionId, keep: Partition | None = None) -> None:
-        """Drop a partition that was on its way in; or keep it, since it is here."""
+        """Drops a partition that was on its way in, or keeps it, since it is here."""
         if keep is not None:
-            # Here before it leaves `_staged`: a snapshot, which reads that first, never misses it.
+            # Added here before it leaves `_staged`: a snapshot, which reads that first, never misses it.
             self.partitions = {**self.partitions, number: keep}
         self._staged = {other: held for other, held in self._staged.items() if other != number}
 
     def drop(self, number: PartitionId) -> None:
-        """Let go of a partition's memory."""
+        """Releases a partition's memory."""
         self.partitions = {other: held for other, held in self.partitions.items() if other != number}
 
     def maintain(self, delta_max: int = DELTA_EVENTS_MAX, chunks_max: int = BUCKET_CHUNKS_MAX) -> bool:
-        """Seal and compact where due; True if anything was done. Runs alongside commits, one caller at a time."""
-        # Here, off the path of an ack: it only narrows what a start has to take for a torn write.
+        """Seals and compacts where due; True if anything was done. Runs alongside commits, one caller at a time."""
+        # Here, off the path of an ack: it only narrows what a start has to treat as a torn write.
         self._log.sync_position()
         worked = [partition.maintain(delta_max, chunks_max) for partition in self.partitions.values()]
         return self.purge(ERASED_ROWS_MAX) or any(worked)
 
     def purge(self, erased_max: int = 0) -> bool:
-        """Remove the remains of retention, or of more than `erased_max` erased profiles of a partition, from memory.
+        """Removes the remains of retention, or of more than `erased_max` erased profiles of a partition, from memory.
 
         True if there was anything. Expensive: a partition with remains is rebuilt. Runs like `maintain`.
         """
@@ -352,21 +351,21 @@ class Store:
 
     @property
     def awaits_purge(self) -> bool:
-        """True if there is anything that `purge` would remove."""
+        """True if `purge` would remove anything."""
         return any(partition.awaits_purge for partition in tuple(self.partitions.values()))
 
     def settle(self) -> bool:
-        """Maintenance for idle times: few chunks for queries, nothing left free."""
+        """Maintenance for idle times: leaves few chunks for queries, and no free space in arrays."""
         worked = self.maintain(IDLE_DELTA_EVENTS_MAX, IDLE_BUCKET_CHUNKS_MAX)
         release_free_memory()
         return worked
 
     def sync(self) -> None:
-        """Make committed records durable; needed only in SyncMode.INTERVAL. Never alongside `commit`."""
+        """Makes committed records durable; needed only in SyncMode.INTERVAL. Never alongside `commit`."""
         self._log.sync()
 
     def close(self) -> None:
-        """Close the log and give the directory free."""
+        """Closes the log and releases the directory."""
         self._log.close()
         os.close(self._lock_descriptor)
 
@@ -374,14 +373,14 @@ class Store:
         try:
             self._log.remove_leftovers()
             gone = {number: held.state is HoldingState.GONE for number, held in self.holdings.all().items()}
-            # No snapshot holds a partition that has left: without this its old records would keep segments for ever.
+            # No snapshot holds a partition that has left: its old records would keep segments for ever.
             never = {number: BEHIND_ALL for number, is_gone in gone.items() if is_gone}
             return self._log.trim({**taken.needed, **never})
         except OSError as error:
             raise FilesNotRemoved(log_path(self.directory), str(error)) from error
 
     def _starts(self, loaded: Loaded) -> Positions | None:
-        """Positions where the replay of the log starts; records of partitions that are not here are passed over."""
+        """Positions where the replay of the log starts; records of partitions that are not here are skipped."""
         positions, held = loaded.positions(), loaded.partitions
         if positions is None:
             return None
@@ -396,5 +395,5 @@ class Store:
             self.holdings.check_known(record.partition)
             return  # it was here for a while
         apply_logged(partition, Logged.decode(record))
-        # During the replay too, or a long log would stand in memory unsealed, at several times its size.
+        # During the replay too, or a long log would stay in memory unsealed, at several times its size.
         partition.maintain()

@@ -19,20 +19,20 @@ class Tail:
         self._entries, self._size = deque[LogEntry](), 0
 
     def note(self, entry: LogEntry) -> None:
-        """Keep an entry; beyond the limit all are given up, and the copy has to begin again."""
+        """Keeps an entry; beyond the limit all entries are dropped, and the copy has to begin again."""
         self._entries.append(entry)
         self._size += len(entry.payload)
         if self._size > self._bytes_max:
-            # Dropped whole: a tail with a hole is of no use, and a copy begun again is one snapshot.
+            # Dropped entirely: a tail with a gap is useless, and a new copy costs one snapshot.
             self._start, self._size = entry.sequence, 0
             self._entries.clear()
 
     def after(self, sequence: SequenceNumber) -> list[LogEntry]:
-        """Entries after `sequence`, the first part of them when they are many; earlier ones are dropped.
+        """Entries after `sequence`, or the first part of them when they are many; earlier ones are dropped.
 
-        Raises TailLost when the entries after `sequence` are not kept any more.
+        Raises TailLost when the entries after `sequence` are no longer kept.
         """
-        # The taker has durably logged what it asks to go on from.
+        # The taker has durably logged everything up to `sequence`.
         while self._entries and self._entries[0].sequence <= sequence:
             dropped = self._entries.popleft()
             self._start, self._size = dropped.sequence, self._size - len(dropped.payload)
@@ -55,15 +55,15 @@ class Tails:
         self._tails = dict[PartitionId, Tail]()
 
     def open(self, partition: PartitionId, start: SequenceNumber) -> None:
-        """Keep the partition's entries after `start`, from now on."""
+        """Keeps the partition's entries after `start`, from now on."""
         self._tails[partition] = Tail(start)
 
     def close(self, partition: PartitionId) -> None:
-        """Keep nothing of it any more."""
+        """Stops keeping the partition's entries."""
         self._tails.pop(partition, None)
 
     def note(self, entries: Iterable[LogEntry]) -> None:
-        """Keep logged entries of the partitions that are being copied."""
+        """Keeps logged entries of the partitions that are being copied."""
         for entry in entries if self._tails else ():
             tail = self._tails.get(entry.partition)
             if tail is not None:

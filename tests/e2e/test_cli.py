@@ -73,7 +73,7 @@ def test_rules_are_set_and_what_breaks_them_waits_in_quarantine(address: str, wr
     assert shown["rules"][0]["properties"] == [number]
     line = {"user_id": "cli-ruled", "event": "cli.ruled", "time": "2024-03-01", "properties": {"n": "one"}}
     loaded = cdp("import", write("ruled.ndjson", json.dumps(line)), "--address", address).stdout
-    assert "1 records are in quarantine" in loaded and "'n' must be of type integer" in loaded
+    assert "1 record is in quarantine" in loaded and "'n' must be of type integer" in loaded
     assert "n=one" in cdp("quarantine", "list", "--address", address).stdout
     assert "0 taken, 0 had been taken before, 1 stay" in cdp("quarantine", "redrive", "--address", address).stdout
     cdp("schema", "set", write("none.json", "{}"), "--address", address)
@@ -97,7 +97,7 @@ def test_retention_shows_and_changes_how_long_events_are_kept(address: str, writ
     assert "Drop 'cli.kept' older than 8000 days for good?" in asked.stdout
     shown = cdp("retention", "cli.kept", "--days", "8000", "--yes", "--address", address).stdout
     assert re.search(r"cli.kept +8000 days +20\d\d-", shown)
-    assert "1 events" in cdp("profile", "cli-kept", "--address", address).stdout
+    assert "1 event" in cdp("profile", "cli-kept", "--address", address).stdout
     assert re.search(r"cli.kept +for ever", cdp("retention", "cli.kept", "--for-ever", "--address", address).stdout)
 
 

@@ -50,7 +50,7 @@ def test_good_lines_are_taken_and_each_bad_one_is_listed_with_its_line_and_reaso
     assert "4 records taken, 0 known already, 8 rejected" in done.stdout
     for number in (2, 4, 6, 8):
         assert re.search(rf"lines\.ndjson line {number}\b", done.stdout) or number > 6
-    assert "no JSON" in done.stdout
+    assert "not JSON" in done.stdout
     assert "'yesterday'" in done.stdout
     assert re.search(r"IDENTIFIER_MISSING\s+1\s+lines\.ndjson line 5: ", done.stdout)
     assert re.search(r"TIME_IN_FUTURE\s+1\s+lines\.ndjson line 9: ", done.stdout)
@@ -86,7 +86,7 @@ def test_a_file_that_has_grown_and_a_copy_of_it_add_what_is_new(address: str, wr
     path = write("grow.ndjson", "".join(line % number for number in range(5)))
     assert "5 records taken, 0 known already" in cdp("import", path, "--address", address).stdout
     path.write_text(path.read_text() + line % 6)
-    assert "1 records taken, 5 known already" in cdp("import", path, "--address", address).stdout
+    assert "1 record taken, 5 known already" in cdp("import", path, "--address", address).stdout
     copy = write("copy.ndjson", path.read_text())
     assert "0 records taken, 6 known already" in cdp("import", copy, "--address", address).stdout
     assert "6 records taken" in cdp("import", copy, "--as-new", "other shop", "--address", address).stdout
@@ -95,7 +95,7 @@ def test_a_file_that_has_grown_and_a_copy_of_it_add_what_is_new(address: str, wr
 def test_what_a_file_is_taken_for_is_said_before_anything_is_sent(address: str, write: Write) -> None:
     content = ";user_id;name;time;note\n0;cli-said;Ann;1772355600;größe\n".encode("utf-16")
     done = cdp("import", write("said.csv", content), "--event-name", "cli.said", "--address", address)
-    for told in ("utf-16", "';'", "index", "'name' is taken for a property", "seconds since 1970"):
+    for told in ("utf-16", "';'", "index", "'name' is read as a property", "seconds since 1970"):
         assert told in done.stderr
     shown = cdp("profile", "cli-said", "--address", address).stdout
     assert re.search(r"2026-03-01 09:00:00\s+cli\.said\s+name=Ann, note=größe", shown)
@@ -113,7 +113,7 @@ def test_a_column_that_no_file_has_ends_the_command_with_the_names_there_are(add
     path = write("names.csv", "Kunden,event,time\ncli-x,E,2026-03-01\n")
     message = error_of("import", path, "--user-id", "Kunde", "--address", address, code=2)
     assert "--user-id 'Kunde'" in message and "did you mean 'Kunden'?" in message and "'event', 'time'" in message
-    assert "1 records taken" in cdp("import", path, "--user-id", "Kunden", "--address", address).stdout
+    assert "1 record taken" in cdp("import", path, "--user-id", "Kunden", "--address", address).stdout
 
 
 def test_columns_are_mapped_by_options(address: str, write: Write) -> None:

@@ -301,7 +301,7 @@ def test_row_03_a_damaged_log_is_refused_and_salvaged_when_told(tmp_path: Path) 
         assert process.wait(30) == 1
     with starting_cluster("--data", data, "--shards", 2, "--salvage") as process:
         said = read_until(process, "ready: router at ")
-        assert str(path) in said and f"partition {hit['partition']} has lost 1 batches" in said
+        assert str(path) in said and f"partition {hit['partition']} has lost 1 batch" in said
         address = said.rsplit("ready: router at ", 1)[1].split()[0]
         with Client(address) as client:
             count = client.query(query_pb2.QueryRequest(text="everyone")).count

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
 from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.process.data_directory import check_place
 from cdp_router.process.supervisor import Supervisor
 from cdp_store.outside.sealed import seal_json
 from tests.e2e.processes import (
@@ -145,7 +146,30 @@ def test_what_is_missing_is_named_before_anything_is_started_or_written(copied: 
 def test_a_file_in_the_place_of_the_directory_is_said(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
-    assert str(path) in _refused_at_once(path)
+    assert _refused_at_once(path) == (
+        f"{path} cannot be a data directory: it is a file. Nothing was changed; give another path with --data"
+    )
+    assert f"{path / 'below'} cannot be used: Not a directory" in _refused_at_once(path / "below")
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "src").mkdir()
+    message = (
+        f"{tmp_path} cannot be a data directory: it has no cluster.json, but notes.txt and src. Nothing was changed; "
+        "give another path with --data"
+    )
+    assert _refused_at_once(tmp_path) == message
+    assert error_of("init", "--shards", 1, "--data", tmp_path) == message
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["notes.txt", "src"]
+
+
+@pytest.mark.parametrize("there", [[], ["lost+found"], ["keys.json", "keys.lock"], ["addresses.json", "tls.pem"]])
+def test_an_empty_folder_and_one_prepared_for_a_cluster_are_taken(tmp_path: Path, there: list[str]) -> None:
+    for name in there:
+        (tmp_path / name).write_text("{}")
+    check_place(ClusterDirectory(tmp_path))
+    check_place(ClusterDirectory(tmp_path / "new" / "folder"))
 
 
 def test_an_address_nobody_can_listen_on_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cdp.v1 import admin_pb2, query_pb2
 from google.protobuf import json_format
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, ERR, OUT, Address, connected, fail
+from cdp_router.printable import count_of
 from cdp_store.ids import USER_ID
 
 
@@ -89,16 +90,23 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
     elif done.purges or done.suppressed:
         OUT.print(f"no profile has {named}")
     for each in done.partitions:
-        what = f"{each.events:,} events, {each.changes:,} values of attributes, {each.bindings:,} links"
+        what = ", ".join(
+            (
+                count_of(each.events, "event"),
+                count_of(each.changes, "value of an attribute", "values of attributes"),
+                count_of(each.bindings, "link"),
+            )
+        )
         OUT.print(f"partition {each.partition}, sequence {each.sequence}: {what}", soft_wrap=True)
     if done.suppressed:
-        OUT.print(f"{done.suppressed} identifiers are refused from now on")
+        OUT.print(f"{count_of(done.suppressed, 'identifier is', 'identifiers are')} refused from now on")
     if done.dead_letters:
-        OUT.print(f"{done.dead_letters} dead letters removed")
+        OUT.print(f"{count_of(done.dead_letters, 'dead letter')} removed")
     if done.purges:
         OUT.print(_texts_told(done), soft_wrap=True)
     for purge in done.purges:
-        removed = f"{purge.snapshots_removed} snapshots and {purge.snapshot.log_segments_removed} log segments removed"
+        segments = count_of(purge.snapshot.log_segments_removed, "log segment")
+        removed = f"{count_of(purge.snapshots_removed, 'snapshot')} and {segments} removed"
         OUT.print(f"shard {purge.shard}: snapshot {purge.snapshot.number} written, {removed}", soft_wrap=True)
         for path in purge.untouched:
             OUT.print(f"shard {purge.shard}: set aside by a salvage and left unchanged: {path}", soft_wrap=True)
@@ -108,5 +116,5 @@ def _show(done: admin_pb2.EraseProfileResponse, named: str) -> None:
 
 def _texts_told(done: admin_pb2.EraseProfileResponse) -> str:
     shared = max((scan.shared_values for scan in done.scans), default=0)
-    searched = f"checked {done.values_searched:,} of {done.values:,} values"
+    searched = f"checked {done.values_searched:,} of {count_of(done.values, 'value')}"
     return f"{searched}; at least {shared:,} also belong to other people and were kept" if shared else searched

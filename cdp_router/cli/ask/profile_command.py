@@ -11,7 +11,7 @@ from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, pla
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.contract.values import from_value
 from cdp_router.limits import PROFILE_EVENTS_MAX
-from cdp_router.printable import visible
+from cdp_router.printable import count_of, visible
 from cdp_store.ids import USER_ID
 
 
@@ -38,7 +38,7 @@ def profile(
         OUT.print(visible(f"{known.kind} {known.value}"))
     OUT.print(f"since {found.created.ToDatetime().isoformat()}Z   partition {found.partition}")
     OUT.print(_attributes(found))
-    OUT.print(f"{found.event_count:,} events, the latest {len(found.events):,}:")
+    OUT.print(f"{count_of(found.event_count, 'event')}, the latest {len(found.events):,}:")
     OUT.print(_origins(found) if origins else _timeline(found))
 
 

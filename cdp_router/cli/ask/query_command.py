@@ -11,7 +11,7 @@ import typer
 from cdp.v1 import query_pb2
 
 from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
-from cdp_router.cli.ask.report_tables import funnel_tables, report_table, share
+from cdp_router.cli.ask.report_tables import funnel_tables, report_legend, report_table, share
 from cdp_router.cli.console import (
     DEFAULT_ADDRESS,
     OUT,
@@ -28,6 +28,7 @@ from cdp_router.cli.console import (
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Members
 from cdp_router.contract.values import from_value
+from cdp_router.printable import count_of
 
 WITHHELD = "WITHHELD"
 _ROWS_SHOWN = 25
@@ -123,25 +124,35 @@ def _print_answer(answer: query_pb2.QueryResponse) -> None:
         for part in funnel_tables(answer):
             OUT.print(part)
     elif WITHHELD in answer.flags and not answer.count and answer.WhichOneof("report") is None:
-        OUT.print(f"withheld: fewer than {answer.withheld_below} of {answer.population:,} users, or all but so few")
+        OUT.print(
+            f"withheld: fewer than {answer.withheld_below} of {count_of(answer.population, 'user')}, or all but so few"
+        )
     else:
         members = answer.count / answer.population if answer.population else 0.0
-        OUT.print(f"{answer.count:,} of {answer.population:,} users ({members:.2%})")
+        OUT.print(f"{answer.count:,} of {count_of(answer.population, 'user')} ({members:.2%})")
     if answer.breakdown:
         OUT.print(_breakdown_table(answer))
     table = report_table(answer)
     if table is not None:
         OUT.print(table)
-    covered = f"{len(answer.coverage.answered)}/{answer.coverage.total} partitions"
+        if legend := report_legend(answer):
+            OUT.print(legend, soft_wrap=True)
+    covered = f"{len(answer.coverage.answered)}/{count_of(answer.coverage.total, 'partition')}"
     if WITHHELD in answer.flags:
         OUT.print(
             f"rows and numbers below {answer.withheld_below} are withheld; a key with the role profile-read sees them"
         )
     flags = f"   flags: {', '.join(answer.flags)}" if answer.flags else ""
-    sizes = f"   {answer.rows_scanned:,} rows, {answer.events_scanned:,} events, {answer.bytes_scanned:,} bytes"
+    sizes = ", ".join(
+        (
+            count_of(answer.rows_scanned, "row"),
+            count_of(answer.events_scanned, "event"),
+            count_of(answer.bytes_scanned, "byte"),
+        )
+    )
     OUT.print(
         f"as of {answer.as_of.ToDatetime().isoformat()}Z   {covered}   {answer.milliseconds:.1f} ms"
-        f"{'' if answer.withheld_below else sizes}{flags}",
+        f"{'' if answer.withheld_below else f'   {sizes}'}{flags}",
         soft_wrap=True,
     )
     if answer.explanation:

@@ -29,6 +29,19 @@ def report_table(answer: query_pb2.QueryResponse) -> Table | None:
     return _TABLES.get(form, _rows_table)(getattr(answer, form))
 
 
+def report_legend(answer: query_pb2.QueryResponse) -> str:
+    """The meaning of the star, where a cell of the report's table bears one."""
+    form = answer.WhichOneof("report")
+    if form == "retention":
+        is_open = any(row.complete_periods < len(row.returned) for row in answer.retention.rows)
+        return f"{_OPEN_MARK} incomplete: the period is not over yet for every user of the row" if is_open else ""
+    if form is None or form in _TABLES or form == "funnel_report":
+        return ""
+    rows, fields = report_rows(getattr(answer, form))
+    is_open = any(field.name == _OPEN for field in fields) and any(getattr(row, _OPEN) for row in rows)
+    return f"{_OPEN_MARK} incomplete: the window or the instant of the question cuts the period" if is_open else ""
+
+
 def funnel_tables(answer: query_pb2.QueryResponse) -> list[Table | str]:
     """Parts of a funnel besides its steps: groups, times to convert, and the number of attempts that are still open."""
     report, shown = answer.funnel_report, list[Table | str]()
@@ -53,7 +66,7 @@ def funnel_tables(answer: query_pb2.QueryResponse) -> list[Table | str]:
             f" {duration(times.longest)}, one in ten within {duration(times.p10)}, nine within {duration(times.p90)}"
         )
     if report.incomplete:
-        shown.append(f"{report.incomplete:,} have not converted and still may")
+        shown.append(f"{report.incomplete:,} {'has' if report.incomplete == 1 else 'have'} not converted and still may")
     return shown
 
 

@@ -27,6 +27,7 @@ def init(
 ) -> None:
     """Create cluster.json; every machine of a cluster needs a copy of it."""
     from cdp_router.cluster.topology import ClusterDirectory
+    from cdp_router.process.data_directory import check_place
     from cdp_store.errors import StoreError
 
     if shards > partitions:
@@ -35,9 +36,12 @@ def init(
     if directory.cluster_path.exists():
         fail(f"{directory.cluster_path} exists already; a cluster keeps it for life")
     try:
+        check_place(directory)
         directory.load_or_create(shards, partitions)
-    except (StoreError, OSError) as error:
-        fail(f"{data} cannot be used: {error}")
+    except StoreError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{data} cannot be used: {error.strerror or error}")
     OUT.print(
         f"created {directory.cluster_path}; it holds the secret of all hashes: copy it to every machine of the cluster"
     )

@@ -30,12 +30,16 @@ def dump(
     # Imported here: other commands need neither the compiler nor the log.
     import msgspec
 
-    from cdp_router.cluster.topology import ClusterDirectory
+    from cdp_router.cluster.topology import CLUSTER_REMEDY, ClusterDirectory
     from cdp_router.restore.log_dump import read_lines, readable
-    from cdp_store.errors import StoreError
+    from cdp_store.errors import FileMissing, StoreError
 
     directory = ClusterDirectory(data)
     try:
+        if not directory.cluster_path.exists():
+            if not directory.shards_here():
+                fail(f"there is no cluster in {data}; give the --data directory of `cdp up`")
+            raise FileMissing(directory.cluster_path, CLUSTER_REMEDY)
         directory.load()
         here = directory.shards_here()
         if shard is not None and shard not in here:

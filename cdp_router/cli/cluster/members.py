@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
+from cdp_router.printable import count_of
 
 if TYPE_CHECKING:
     from cdp_router.cluster.topology import ClusterDirectory
@@ -55,7 +56,8 @@ def remove_shard(
     coming = [each.partition for each in found.moves if shard in (each.from_shard, each.to_shard)]
     if held or coming:
         fail(
-            f"shard {shard} holds {held} partitions, and {len(coming)} are on their way; run `cdp drain {shard}` first"
+            f"shard {shard} holds {count_of(held, 'partition')}, with {count_of(len(coming), 'move')} under way; "
+            f"run `cdp drain {shard}` first"
         )
     directory.set_members(set(members) - {shard})
     OUT.print(f"shard {shard} is no longer a member; its directory can be deleted once `cdp up` reports it as removed")

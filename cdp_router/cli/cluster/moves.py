@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
+from cdp_router.printable import count_of
 
 _POLL_SECONDS: Final = 0.2
 
@@ -67,8 +68,8 @@ def drain(
             _wait(client, lambda each: each.from_shard == shard)
             left = sum(each.shard == shard for each in client.placements().placements)
             if left:
-                fail(f"shard {shard} still holds {left} partitions; see `cdp placements`")
-            OUT.print(f"shard {shard} is empty; {begun} partitions were moved to others")
+                fail(f"shard {shard} still holds {count_of(left, 'partition')}; see `cdp placements`")
+            OUT.print(f"shard {shard} is empty; {count_of(begun, 'partition was', 'partitions were')} moved to others")
 
 
 def _wait(client: Client, is_ours: Callable[[admin_pb2.PartitionMove], bool]) -> None:
@@ -98,7 +99,7 @@ def _told(each: admin_pb2.PartitionMove) -> str:
     if each.released:
         return f"{where}: handed over"
     if each.bytes_total and each.bytes_done == each.bytes_total:
-        return f"{where}: {each.records_behind} records behind"
+        return f"{where}: {count_of(each.records_behind, 'record')} behind"
     done = f"{each.bytes_done / 1e6:,.1f} of {each.bytes_total / 1e6:,.1f} MB" if each.bytes_total else "waiting"
     return f"{where}: {done}"
 

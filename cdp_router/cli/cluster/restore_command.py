@@ -9,6 +9,7 @@ import typer
 
 from cdp_router.cli.console import ERR, OUT, fail, parse_instant
 from cdp_router.limits import PARTITIONS_MAX
+from cdp_router.printable import count_of
 from cdp_store.values import to_ms
 
 _NO_KEYS: Final = (
@@ -59,8 +60,8 @@ def restore(
         fail(str(error))
     if done.replaced is not None:
         OUT.print(f"the replaced directory is now {done.replaced}", soft_wrap=True)
-    shape = f"{done.cluster.shards} shards, {done.cluster.partitions} partitions"
-    OUT.print(f"restored {done.profiles:,} profiles into {data}: {shape}", soft_wrap=True)
+    shape = f"{count_of(done.cluster.shards, 'shard')}, {count_of(done.cluster.partitions, 'partition')}"
+    OUT.print(f"restored {count_of(done.profiles, 'profile')} into {data}: {shape}", soft_wrap=True)
     OUT.print(f"digest {done.digest}")
     if not done.has_log:
         OUT.print(_COPY.format(source), soft_wrap=True)

@@ -8,6 +8,7 @@ import typer
 
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail
 from cdp_router.cli.terminal_tables import Table
+from cdp_router.printable import count_of
 
 
 def snapshot(
@@ -25,12 +26,14 @@ def snapshot(
         table.add_row(
             str(shard.shard),
             str(shard.number),
-            f"{shard.files_written:,} files, {shard.bytes_written / 1e6:,.1f} MB",
-            f"{shard.files_shared:,} files, {shard.bytes_shared / 1e6:,.1f} MB",
+            f"{count_of(shard.files_written, 'file')}, {shard.bytes_written / 1e6:,.1f} MB",
+            f"{count_of(shard.files_shared, 'file')}, {shard.bytes_shared / 1e6:,.1f} MB",
             str(shard.log_segments_removed),
             f"{shard.milliseconds / 1000:.2f}",
         )
     OUT.print(table)
+    if to:
+        OUT.print(f"copied to {to}, as seen from each shard", soft_wrap=True)
 
 
 def verify(
@@ -59,7 +62,10 @@ def verify(
         ]
     for problem in problems:
         OUT.print(problem, soft_wrap=True)
-    OUT.print(f"{snapshots} snapshots, {files:,} files, {size / 1e6:,.1f} MB, {len(problems)} problems")
+    OUT.print(
+        f"{count_of(snapshots, 'snapshot')}, {count_of(files, 'file')}, {size / 1e6:,.1f} MB, "
+        f"{count_of(len(problems), 'problem')}"
+    )
     if problems:
         raise typer.Exit(1)
 

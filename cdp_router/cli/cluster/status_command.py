@@ -10,6 +10,7 @@ from cdp.v1 import admin_pb2
 from cdp_router.cli.cluster.watching import watch
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, print_json
 from cdp_router.cli.terminal_tables import Table
+from cdp_router.printable import count_of
 
 
 def status(
@@ -29,7 +30,7 @@ def status(
     if as_json:
         print_json(found)
     else:
-        OUT.print(f"cluster {found.cluster}   version {found.version}   {found.partition_count} partitions")
+        OUT.print(f"cluster {found.cluster}   version {found.version}   {count_of(found.partition_count, 'partition')}")
         OUT.print(_shards(found))
     if schema is not None:
         for what, listed in (

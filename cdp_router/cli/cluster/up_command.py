@@ -161,10 +161,11 @@ def _check_ports(host: str, port: int, routers: int, gateway_port: int | None) -
 
 def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | None, *, salvage: bool) -> None:
     """Checks the directory, creating it if there is none; ends the command if it cannot be used."""
-    from cdp_router.process.data_directory import check_directory, remove_old_leftovers
+    from cdp_router.process.data_directory import check_directory, check_place, remove_old_leftovers
     from cdp_store.errors import DirectoryMismatch, StoreError
 
     try:
+        check_place(directory)
         found = directory.load() if directory.cluster_path.exists() else None
         most = partitions or (found.partitions if found is not None else PARTITIONS_DEFAULT)
         count = shards or (found.shards if found is not None else min(os.cpu_count() or 1, most))
@@ -185,7 +186,7 @@ def _opened(directory: ClusterDirectory, shards: int | None, partitions: int | N
     except StoreError as error:
         fail(str(error))
     except OSError as error:
-        fail(f"the data directory cannot be used: {error}")
+        fail(f"{error.filename or directory.path} cannot be used: {error.strerror or error}")
 
 
 def _announce(supervisor: Supervisor, directory: ClusterDirectory, scheme: str) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from cdp_router.cli.console import OUT
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client, ClusterUnreachable, RequestFailed
+from cdp_router.printable import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def view(before: Look, now: Look) -> Group:
     if now.status is None:
         return Group(now.problem)
     found = now.status
-    head = Text(f"cluster {found.cluster}   version {found.version}   {found.partition_count} partitions")
+    head = Text(f"cluster {found.cluster}   version {found.version}   {count_of(found.partition_count, 'partition')}")
     table = Table(
         "shard", "state", "profiles", "events", "events/s", "unsealed", "data", "process", box=None, pad_edge=False
     )

@@ -1,7 +1,7 @@
-"""From the columns of a file to the columns a cluster takes, where that gives what its rows would give.
+"""Converts columns of a file to columns of a cluster, if the result equals that of converting its rows.
 
-`to_row` (mapping) says what a row means; here the same is done to whole columns. What columns cannot say, or say in
-another way than rows, is left to the rows: maps, JSON, ids that are no text or integers, times that are.
+`to_row` (row_mapping) defines the meaning of a row; this module does the same to whole columns. Rows handle what
+columns cannot express, or express differently: maps, JSON, ids other than text or integers, ambiguous times.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _EXTENSION: Final = b"ARROW:extension:name"
 
 @dataclass(frozen=True, slots=True)
 class MappedColumns:
-    """Columns as `arrow_columns` takes them, the row of the batch each record was, and the rows that are none."""
+    """Columns as `arrow_columns` takes them, the row of the batch for each record, and the rejected rows."""
 
     columns: pa.RecordBatch
     rows: npt.NDArray[np.intp]
     rejected: list[tuple[int, str]]
 
     def with_ids(self, ids: pa.Array) -> pa.RecordBatch:
-        """The columns, where records that have no message id get these."""
+        """The columns, with these ids for records without a message id."""
         place = self.columns.schema.get_field_index("message_id")
         given = self.columns.column(place).cast(pa.large_string())
         wanted = pc.if_else(pc.equal(given, ""), None, given)
@@ -53,7 +53,7 @@ class MappedColumns:
 
 @dataclass(frozen=True, slots=True)
 class ContentRules:
-    """Content of a row besides its values: what columns count as, and a hash of how they are read."""
+    """Content of a row apart from its values: the meaning of columns, and a hash of how they are read."""
 
     paths: Mapping[str, str]
     lanes: U64
@@ -68,7 +68,7 @@ def content_rules(schema: pa.Schema, mapping: ColumnMapping, reading: Reading) -
 
 
 def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
-    """True if batches of this schema mean as columns what they mean as rows."""
+    """True if batches of this schema mean the same as columns and as rows."""
     if len(set(schema.names)) != len(schema.names):
         return False
     roles = _roles(schema, mapping)
@@ -88,19 +88,19 @@ def columns_mappable(schema: pa.Schema, mapping: ColumnMapping) -> bool:
 
 
 def map_columns(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns | None:
-    """The records of a batch whose schema is mappable; None when its values are not. Decimals are numbers in it."""
+    """The records of a batch whose schema is mappable; None if its values are not. Decimals become numbers."""
     if any(_beyond_int64(column) for column in batch.columns):
         return None
     try:
-        batch.validate(full=True)  # texts that are no UTF-8 among others
+        batch.validate(full=True)  # some texts are not UTF-8
         plain = _plain(batch)
         return None if plain is None else _mapped(plain, mapping)
-    except pa.ArrowInvalid:  # a time that no common unit holds
+    except pa.ArrowInvalid:  # a time that no common unit can represent
         return None
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch | None:
-    """The batch with numbers instead of decimals; None where one of them is no number of 64 bits."""
+    """The batch with numbers in place of decimals; None if one of them is no number of 64 bits."""
     columns = [_plain_column(column) for column in batch.columns]
     return None if any(column is None for column in columns) else pa.record_batch(columns, names=batch.schema.names)
 
@@ -113,7 +113,7 @@ def _plain_column(column: pa.Array) -> pa.Array | None:
 
 
 def _floats(column: pa.Array) -> pa.Array | None:
-    """The float64 nearest to each decimal; None where two decimals of this type would be one."""
+    """The float64 nearest to each decimal; None if two decimals of this type could become one."""
     floats, is_short = short_decimals(column)
     nulls = _nulls(column)
     return pa.array(floats, mask=nulls) if (is_short | nulls).all() else None
@@ -129,10 +129,10 @@ def _mapped(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns:
     nameless, timeless = _nulls(columns["event"]), _nulls(columns["time"])
     for kind, name in _EXPORTED:
         if roles[name] is not None:
-            # What an export holds is an event or a change of attributes.
+            # An export contains only events and changes of attributes.
             nameless[:] = False
             for column, given in _identifiers(_text(batch, roles[kind]), _text(batch, roles[name])).items():
-                # A record that is linked to another identifier of its own kind keeps its profile's.
+                # A record that is linked to another identifier of its own kind keeps its profile's identifier.
                 columns[column] = pc.coalesce(columns[column], given) if column in columns else given
     rows = np.flatnonzero(~(nameless | timeless))
     columns |= {field.name: batch.column(field.name) for field in _rest(batch.schema, roles)}
@@ -142,7 +142,7 @@ def _mapped(batch: pa.RecordBatch, mapping: ColumnMapping) -> MappedColumns:
 
 
 def _identifiers(kinds: pa.Array, values: pa.Array) -> dict[str, pa.Array]:
-    """Identifiers of several kinds as a column for each kind."""
+    """Identifiers of several kinds as one column per kind."""
     return {
         kind if kind in (USER_ID, ANONYMOUS_ID) else f"{PREFIX}{kind}": pc.if_else(pc.equal(kinds, kind), values, None)
         for kind in pc.unique(kinds).to_pylist()
@@ -187,7 +187,9 @@ def _is_scalar(kind: pa.DataType) -> bool:
 
 
 def _beyond_int64(column: pa.Array) -> bool:
-    """A column with one such integer is refused whole; in rows, only its record is."""
+    """True for a column with an integer beyond 64 bits, which would refuse all its records; in rows, only one is
+    refused.
+    """
     return bool(pa.types.is_uint64(column.type) and (pc.max(column).as_py() or 0) > _INT64_MAX)
 
 
@@ -201,7 +203,7 @@ def _text(batch: pa.RecordBatch, name: str | None) -> pa.Array:
 
 
 def _times(batch: pa.RecordBatch, name: str | None, mapping: ColumnMapping) -> pa.Array:
-    """Times in the unit they have, null where a record has none."""
+    """Times in their own unit, null where a record has none."""
     column = pa.nulls(len(batch), pa.timestamp("ms")) if name is None else batch.column(name)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
@@ -217,7 +219,7 @@ def _times(batch: pa.RecordBatch, name: str | None, mapping: ColumnMapping) -> p
 
 
 def _sized(counts: pa.Array) -> pa.Array:
-    """Instants of counts whose size tells their unit; ArrowInvalid where one has none."""
+    """Instants of counts whose size decides their unit; ArrowInvalid if the size of one is ambiguous."""
     instants, told = sure_instants(pc.fill_null(counts, SURE_FIRST_MS).to_numpy(zero_copy_only=False), AUTO)
     if not told.all():
         raise pa.ArrowInvalid("a number whose size tells no unit")
@@ -225,7 +227,7 @@ def _sized(counts: pa.Array) -> pa.Array:
 
 
 def sure_instants(counts: I64, unit: str) -> tuple[I64, Bools]:
-    """Milliseconds of counts of a unit, of one that their size tells for AUTO, and which of them are of sure years."""
+    """Milliseconds of counts, and a mask of those in unambiguous years; AUTO decides the unit by size."""
     instants, told = np.zeros(counts.shape[0], np.int64), np.zeros(counts.shape[0], np.bool_)
     for per in PER_SECOND.values() if unit == AUTO else (PER_SECOND[unit],):
         own = (counts >= SURE_FIRST_MS * per // 1000) & (counts < SURE_END_MS * per // 1000)

@@ -1,4 +1,4 @@
-"""`cdp dead-letters`: what the gateway could not take, why, and how to send it again."""
+"""`cdp dead-letters`: records that the gateway rejected, the reasons, and how to send them again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from cdp_router.gateway.letters.dead_letters import (
     replace_letters,
 )
 from cdp_router.gateway.letters.letter_sizes import lost
+from cdp_router.printable import count_of
 from cdp_router.security.keys.key_file import KEYS_NAME, read_keys
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.outside.locks import folder_locked
 
 dead_letters = typer.Typer(
-    name="dead-letters", help="Records that the gateway could not take, kept with the reason.", no_args_is_help=True
+    name="dead-letters", help="Records that the gateway rejected, with the reasons.", no_args_is_help=True
 )
 Data = Annotated[Path, typer.Option(help="Data directory of the gateway.")]
 Source = Annotated[str, typer.Argument(help="The source, as `cdp dead-letters list` names it.", show_default=False)]
@@ -59,7 +60,7 @@ def list_(data: Data = Path("cdp-data")) -> None:
 
 @dead_letters.command("show")
 def show(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> None:
-    """Print the records of a source, one JSON object a line, with code and message."""
+    """Print the records of a source, one JSON object per line, with code and message."""
     for letter in DeadLetters(data / FOLDER).letters(_directory(data, source)):
         if code in (None, letter.code):
             echo_exact(msgspec.json.encode(letter).decode())
@@ -76,8 +77,8 @@ def redrive_(
         typer.Option(envvar="CDP_KEYS", help="The file of keys, for --anonymous-ids. [default: keys.json in --data]"),
     ] = None,
 ) -> None:
-    """Send the records of a source again; those refused once more are kept. Nothing is taken twice."""
-    # Imported here: other commands must not pay for loading the gateway.
+    """Send the records of a source again; those rejected again are kept. No record is accepted twice."""
+    # Imported here, so that other commands do not load the gateway.
     from cdp_router.gateway.letters.redriving import redrive
 
     directory = _directory(data, source)
@@ -90,9 +91,9 @@ def redrive_(
             remaining = redrive(letters, client, code, patterns)
             unreadable += replace_letters(path, remaining)
             taken, kept = taken + len(letters) - len(remaining), kept + len(remaining)
-    OUT.print(f"{taken} records were taken, {kept} are kept")
+    OUT.print(f"{count_of(taken, 'record was', 'records were')} taken, {kept:,} {'is' if kept == 1 else 'are'} kept")
     if unreadable:
-        fail(f"{unreadable} lines could not be read; they are kept in {directory / UNREADABLE}")
+        fail(f"{count_of(unreadable, 'line')} could not be read; kept in {directory / UNREADABLE}")
 
 
 @dead_letters.command("drop")
@@ -108,7 +109,7 @@ def drop(source: Source, data: Data = Path("cdp-data"), code: Code = None) -> No
             dropped += len(letters) - len(remaining)
         if code is None:
             (directory / UNREADABLE).unlink(missing_ok=True)
-    OUT.print(f"{dropped} records were dropped")
+    OUT.print(f"{count_of(dropped, 'record was', 'records were')} dropped")
 
 
 @dead_letters.command("forget")
@@ -116,19 +117,19 @@ def forget(
     identifiers: Annotated[list[str], typer.Argument(help="Identifiers of a person.", show_default=False)],
     data: Data = Path("cdp-data"),
 ) -> None:
-    """Remove records of a person here; `cdp erase` does so in the data directory of its router."""
-    OUT.print(f"{DeadLetters(_folder(data)).forget(identifiers)} records were removed")
+    """Remove the records of a person here; `cdp erase` does so in the data directory of its router."""
+    OUT.print(f"{count_of(DeadLetters(_folder(data)).forget(identifiers), 'record was', 'records were')} removed")
 
 
 def _folder(data: Path) -> Path:
-    """Folder of dead letters; a directory of something else must not look like one without any."""
+    """Folder of dead letters; any other directory must not look like one without dead letters."""
     if not (data / CLUSTER_NAME).exists() and not (data / FOLDER).exists():
         fail(f"{data} holds no cluster and no dead letters; give the --data of `cdp up` or of the gateway", 2)
     return data / FOLDER
 
 
 def _tell_losses(directory: Path) -> None:
-    """Say what is missing before the list of what there is begins anew."""
+    """Reports losses before the list of existing files is rebuilt."""
     for problem in lost(directory):
         ERR.print(problem, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""`cdp export`: what a cluster holds as files."""
+"""`cdp export`: the content of a cluster as files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,22 @@ from cdp.v1 import query_pb2
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from cdp_router.cli.ask.question_arguments import Cql, CqlFile, TreeFile, question_of, segment_of
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, end_with, fail, parse_as_of, print_warnings
+from cdp_router.cli.console import (
+    DEFAULT_ADDRESS,
+    OUT,
+    Address,
+    check_new,
+    connected,
+    end_with,
+    fail,
+    parse_as_of,
+    print_warnings,
+)
 from cdp_router.cli.data.export_profile import export_profile
 from cdp_router.client.export_files import RecordsIncomplete, write_records
 from cdp_router.client.results import MemberBatches, MembersIncomplete
 from cdp_router.client.table_files import FORMATS_BY_SUFFIX, FileFormat, TableFile, whole_file
+from cdp_router.printable import count_of
 
 export = typer.Typer(
     name="export", help="Write what the cluster holds into files.", no_args_is_help=True, rich_markup_mode=None
@@ -39,11 +50,13 @@ def members(
         str, typer.Option(help="Attributes to write with each member, separated by commas.", metavar="A,B,...")
     ] = "",
     file_format: Annotated[
-        FileFormat | None, typer.Option("--format", help="What to write. [default: by the file's name]")
+        FileFormat | None, typer.Option("--format", help="Format of the file. [default: by its name]")
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="Members and attributes as of then. [default: now]")] = None,
     tz: Annotated[str, typer.Option(help="IANA time zone of dates and calendar windows.")] = "UTC",
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on names in the segment never seen.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on names in the segment that were never seen.")
+    ] = False,
     raw: Annotated[
         bool,
         typer.Option(
@@ -61,8 +74,7 @@ def members(
     chosen = file_format or FORMATS_BY_SUFFIX.get(to.suffix.lower())
     if chosen is None:
         fail(f"--to {to}: cannot tell the format from the name; give --format parquet, csv or ndjson", 2)
-    if to.exists():
-        fail(f"{to} exists already; name another place")
+    check_new(to)
     stamp = None if as_of is None else parse_as_of(as_of, tz)
     names = [name.strip() for name in attributes.split(",") if name.strip()]
     request = query_pb2.MembersRequest(as_of=stamp, tz=tz, strict=strict, attributes=names)
@@ -80,14 +92,14 @@ def members(
         except (MembersIncomplete, OSError) as error:
             fail(str(error))
     print_warnings(batches.warnings)
-    OUT.print(f"{to}: {written:,} members", soft_wrap=True)
+    OUT.print(f"{to}: {count_of(written, 'member')}", soft_wrap=True)
     end_with(batches.warnings, found=written)
 
 
 @export.command("all")
 def everything(
     to: Annotated[Path, typer.Option(help="Folder to make.", metavar="FOLDER", show_default=False)],
-    file_format: Annotated[FileFormat, typer.Option("--format", help="What to write.")] = FileFormat.PARQUET,
+    file_format: Annotated[FileFormat, typer.Option("--format", help="Format of the files.")] = FileFormat.PARQUET,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Write everything: profiles, values of attributes with their history, events, links between identifiers.
@@ -96,10 +108,9 @@ def everything(
     apostrophe in front, which the import takes away. The folder gets its name when all are whole. For backups use
     `cdp snapshot`, which also keeps message ids, rules and named segments, and is quicker.
     """
-    if to.exists():
-        fail(f"{to} exists already; name another place")
+    check_new(to, is_folder=True)
     if (part := to.with_name(f"{to.name}.part")).exists():
-        fail(f"{part} is what another export to this place writes, or has left when it was killed: remove it then")
+        fail(f"{part} belongs to another export to this place; if that was killed, remove it")
     columns = TextColumn("{task.description}", markup=False), TextColumn("{task.completed:,} records")
     with connected(address) as client, Progress(*columns, TimeElapsedColumn(), console=OUT) as progress:
         task = progress.add_task(to.name, total=None)
@@ -107,9 +118,12 @@ def everything(
             done = write_records(client.export_records(), to, file_format, lambda rows: progress.advance(task, rows))
         except (RecordsIncomplete, OSError) as error:
             fail(str(error))
-    OUT.print(f"{to}: {', '.join(f'{rows:,} {name}' for name, rows in done.records.items())}", soft_wrap=True)
+    OUT.print(
+        f"{to}: {', '.join(count_of(rows, name.removesuffix('s'), name) for name, rows in done.records.items())}",
+        soft_wrap=True,
+    )
     if done.dropped_events:
-        OUT.print(f"of {done.dropped_events:,} more events retention has left only counts, which are not in it")
+        OUT.print(f"not included: {count_of(done.dropped_events, 'event')} of which retention kept only counts")
 
 
 def _write(batches: MemberBatches, to: Path, file_format: FileFormat, *, raw: bool) -> int:

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from cdp.v1 import profile_pb2, query_pb2
 
-from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, ExactOutput, connected, fail
+from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, ExactOutput, check_new, connected, fail
 from cdp_router.client.exporting import ExportIncomplete, write_json, write_json_file, write_parquet
+from cdp_router.printable import count_of
 from cdp_store.ids import USER_ID
 
 
@@ -31,15 +32,15 @@ def export_profile(
     output: Annotated[Format, typer.Option("--format", help="One JSON document, or Parquet tables.")] = Format.JSON,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Write everything that is kept of a person, found by any identifier.
+    """Write everything that is kept about a person, found by any identifier.
 
-    Identifiers and what bound them, attributes with all values they ever had, events with properties, and how each came
-    in: message id, source, receipt.
+    Identifiers and the records that linked them, attributes with all their past values, and events with properties.
+    Each comes with its receipt: message id, source, time of receipt.
     """
     if output is Format.PARQUET and to is None:
         fail("Parquet tables need a folder: --to FOLDER")
-    if to is not None and to.exists():
-        fail(f"{to} exists already; name another place")
+    if to is not None:
+        check_new(to, is_folder=output is Format.PARQUET)
     name = profile_pb2.ProfileName(other=query_pb2.Identifier(kind=kind, value=identifier))
     with connected(address) as client:
         responses = client.export_profile(name)
@@ -50,4 +51,5 @@ def export_profile(
             end = write_parquet(responses, to) if output is Format.PARQUET else write_json_file(responses, to)
         except (ExportIncomplete, OSError) as error:
             fail(str(error))
-    OUT.print(f"{to}: {end.events:,} events, {end.changes:,} values of attributes", soft_wrap=True)
+    changes = count_of(end.changes, "value of an attribute", "values of attributes")
+    OUT.print(f"{to}: {count_of(end.events, 'event')}, {changes}", soft_wrap=True)

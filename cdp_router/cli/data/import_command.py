@@ -1,13 +1,13 @@
-"""`cdp import`: files into a cluster."""
+"""`cdp import`: loads files into a cluster."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -18,17 +18,19 @@ from cdp_router.cli.data.import_notes import notes
 from cdp_router.cli.data.importing import BATCHES_IN_FLIGHT, Rejections, _Loading
 from cdp_router.cli.data.row_mapping import AUTO, ColumnMapping, is_time
 from cdp_router.cli.data.sources import Source, SourceInvalid, open_source
+from cdp_router.cli.interrupts import INTERRUPTED
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.client import Client
 from cdp_router.importing.read_options import BINARIES, NULLS, Reading
 from cdp_router.importing.texts import known_encoding
-from cdp_router.printable import visible
+from cdp_router.printable import count_of, visible
 from cdp_router.records.instants import PER_SECOND
 from cdp_store.values import to_ms
 
 _FORMATS: Final = ("ndjson", "csv", "parquet")
 _MAPPED: Final = ("user_id", "anonymous_id", "event", "time", "message_id", "properties", "attributes")
 _Text = str | None
+_REPEAT: Final = "Run the same command again: records taken before are known, and are not taken twice"
 
 
 _Files = Annotated[list[Path], typer.Argument(help="NDJSON, CSV or Parquet files.", show_default=False)]
@@ -59,11 +61,11 @@ _Profiles = Annotated[
 _Times = Annotated[_Text, typer.Option(help="Properties and attributes that are times: NAME,NAME.")]
 _AsText = Annotated[_Text, typer.Option(help="Columns whose values are kept as text: NAME,NAME.")]
 _Skip = Annotated[_Text, typer.Option(help="Columns to leave out: NAME,NAME.")]
-_Binary = Annotated[_Text, typer.Option(help="What bytes in Parquet become: text, hex or base64.")]
+_Binary = Annotated[_Text, typer.Option(help="Form of bytes in Parquet: text, hex or base64.")]
 _Nulls = Annotated[
     _Text,
     typer.Option(
-        help="What a null in a map of attributes does: absent (nothing) or unset. [default: unset in JSON and maps;"
+        help="Meaning of null in a map of attributes: absent (no change) or unset. [default: unset in JSON and maps;"
         " absent in structs of Parquet, which have every field in every row]"
     ),
 ]
@@ -73,11 +75,11 @@ _Missing = Annotated[
 _Encoding = Annotated[
     _Text, typer.Option(help="Encoding of NDJSON and CSV, such as windows-1252 or utf-16. [default: utf-8]")
 ]
-_Delimiter = Annotated[_Text, typer.Option(help="What separates the columns of CSV. [default: by the header]")]
+_Delimiter = Annotated[_Text, typer.Option(help="Separator of CSV columns. [default: by the header]")]
 _AsNew = Annotated[
     _Text,
     typer.Option(
-        help="Label of files whose records are new even where equal ones were taken from other files.", metavar="LABEL"
+        help="Label of files whose records are new, even if equal ones were taken from other files.", metavar="LABEL"
     ),
 ]
 
@@ -128,6 +130,7 @@ def import_files(
     try:
         sources = [open_source(path, file_format, reading, mapping) for path in files]
         _check_columns(sources, mapping)
+        _check_paths(sources, {"--skip": skip, "--times": times, "--as-text": as_text})
         with connected(address) as client:
             client.check()
             _load_all(client, mapping, reading, sources, as_new or "")
@@ -161,16 +164,35 @@ def _checked_delimiter(given: str | None) -> str | None:
 
 
 def _check_columns(sources: Sequence[Source], mapping: ColumnMapping) -> None:
-    """End the command where a column that an option names is in no file."""
+    """Ends the command where a column that an option names is in no file."""
     there = list(dict.fromkeys(name for source in sources for name in source.names))
     for role in _MAPPED:
         given = getattr(mapping, role)
         if given is None or given in there or not there:
             continue
-        near = difflib.get_close_matches(given, there, 1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        names = ", ".join(map(repr, there))
-        fail(f"--{role.replace('_', '-')} {given!r}: there is no such column{suggestion} The columns are {names}", 2)
+        _fail_column(f"--{role.replace('_', '-')}", given, there, there)
+
+
+def _check_paths(sources: Sequence[Source], options: Mapping[str, str | None]) -> None:
+    """Ends the command where a column or path that an option lists is in no file."""
+    there = list(dict.fromkeys(name for source in sources for name in source.paths.names))
+    known = [*there, *sorted({path for source in sources for path in source.paths.inner})]
+    for option, given in ((option, given) for option, text in options.items() for given in _names(text)):
+        paths = [source.paths for source in sources]
+        if any(each.has(given) if option == "--skip" else each.may_hold(given) for each in paths):
+            continue
+        sampled = [source for source in sources if source.paths.sampled]
+        if there and not sampled:
+            _fail_column(option, given, there, known)
+        for source in sampled:
+            count = f"{source.paths.sampled:,} records of {source.path.name}"
+            ERR.print(f"note: {option} {given!r}: there is no such column in the first {count}", soft_wrap=True)
+
+
+def _fail_column(option: str, given: str, there: Sequence[str], known: Sequence[str]) -> NoReturn:
+    near = difflib.get_close_matches(given, known, 1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else "."
+    fail(f"{option} {given!r}: there is no such column{suggestion} The columns are {', '.join(map(repr, there))}", 2)
 
 
 def _load_all(client: Client, mapping: ColumnMapping, reading: Reading, sources: Sequence[Source], label: str) -> None:
@@ -185,17 +207,21 @@ def _load_all(client: Client, mapping: ColumnMapping, reading: Reading, sources:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=OUT) as progress, ThreadPoolExecutor(BATCHES_IN_FLIGHT) as threads:
-        loading = _Loading(client, mapping, threads, progress, reading, label)
+        loading, broken, is_interrupted = _Loading(client, mapping, threads, progress, reading, label), "", False
         try:
             for source in sources:
                 loading.load(source, progress.add_task(source.path.name, total=source.size, rows=0))
         except SourceInvalid as error:
-            broken: str | None = str(error)
-        else:
-            broken = None
+            broken = str(error)
+        except KeyboardInterrupt:
+            is_interrupted = True
+            loading.interrupt()
         seconds = sum(task.elapsed or 0.0 for task in progress.tasks)
     _summarise(loading, seconds)
-    if broken is not None:
+    if is_interrupted:
+        ERR.print(f"interrupted: {loading.acknowledged}. {_REPEAT}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    if broken:
         fail(broken)
     rejected = sum(loading.rejections.counts.values())
     if rejected:
@@ -208,11 +234,11 @@ def _summarise(loading: _Loading, seconds: float) -> None:
     rejected = sum(loading.rejections.counts.values())
     rate = (loading.accepted + loading.duplicates) / seconds if seconds else 0.0
     OUT.print(
-        f"{loading.accepted:,} records taken, {loading.duplicates:,} known already, {rejected:,} rejected"
+        f"{count_of(loading.accepted, 'record')} taken, {loading.duplicates:,} known already, {rejected:,} rejected"
         f" in {seconds:.1f} s ({rate:,.0f} records/s, durable)"
     )
     if loading.quarantined:
-        OUT.print(f"{loading.quarantined:,} records are in quarantine (`cdp quarantine list`)")
+        OUT.print(f"{count_of(loading.quarantined, 'record is', 'records are')} in quarantine (`cdp quarantine list`)")
     for told in (loading.warnings, loading.rejections):
         if told.counts:
             OUT.print(_told(told))

@@ -1,4 +1,4 @@
-"""Assumptions of `cdp import` where a file does not say: reported before anything of it is sent."""
+"""Assumptions of `cdp import` where a file is not explicit: reported before any of it is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def notes(source: Source, mapping: ColumnMapping) -> Iterator[str]:
     columns = mapping.columns(dict.fromkeys(source.names))
     if NAME in source.names and columns["event"] is None and EXPORTED not in source.names:
         what = "a property" if mapping.event_name is not None else "an attribute"
-        yield f"column 'name' is taken for {what}; if it holds the names of events, give --event name"
+        yield f"column 'name' is read as {what}; if it holds the names of events, give --event name"
     time = columns["time"]
     if time is not None and mapping.time_unit == AUTO:
         yield from _units(source, time)

@@ -1,4 +1,4 @@
-"""Files into a cluster: pieces of them as batches, and what became of each record."""
+"""Import of files into a cluster: pieces of them as batches, and the outcome of each record."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from cdp_router.importing.arrow_hashes import row_hashes
 from cdp_router.importing.content_ids import ContentIds, id_column
 from cdp_router.importing.read_options import Reading
 from cdp_router.limits import COLUMNS_BYTES_MAX, COLUMNS_VALUES
+from cdp_router.printable import count_of
 from cdp_store.arrays import U8, U64
 
 _ROWS_PER_BATCH: Final = 4000
 _COLUMN_BYTES: Final = COLUMNS_BYTES_MAX // 2
 _COLUMN_ROWS: Final = 50_000
-_ROWS_OF_COLUMNS: Final = 16_384  # of a file that goes by rows
+_ROWS_OF_COLUMNS: Final = 16_384  # of a file that is read by rows
 BATCHES_IN_FLIGHT: Final = 4  # of columns
-# Of rows: more would travel together (`flights`), and so lose the id that tells the whole batch again.
+# Of rows: a larger batch would be divided (`flights`), and so lose the id that identifies it as a whole.
 _SMALL_BATCHES_IN_FLIGHT: Final = 2
 _EXAMPLES: Final = 3
 _Chunk = tuple[EncodedRows, int]  # and how far they reach into the file
@@ -49,7 +50,7 @@ class Rejections:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, code: str, number: int) -> None:
-        """Count records of which no place is known."""
+        """Counts records whose place is unknown."""
         if number:
             self.counts[code] = self.counts.get(code, 0) + number
             self.examples.setdefault(code, [])
@@ -63,8 +64,9 @@ class Rejections:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a file as a batch: its encoding, the line or row of each record, how far it reaches into the file, and
-    what its id is made of."""
+    """A part of a file as a batch: its encoding, the line or row of each record, its end in the file, and the source of
+    its id.
+    """
 
     encoding: str
     content: bytes
@@ -75,7 +77,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Sent:
-    """A batch on its way: where its records stood in the file."""
+    """A batch in flight: the places of its records in the file."""
 
     source: Source
     piece: _Piece
@@ -84,7 +86,7 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Identified:
-    """A batch of columns, how many rows stand before it, and of each row the hash of its content and its id."""
+    """A batch of columns, the number of rows before it, and for each row the hash of its content and its id."""
 
     batch: pa.RecordBatch
     before: int
@@ -101,17 +103,18 @@ class _Loading:
     threads: ThreadPoolExecutor
     progress: Progress
     reading: Reading = _USUAL
-    label: str = ""  # of files whose records are new, whatever equal ones there are
+    label: str = ""  # label of files whose records are new, even if equal ones exist
     rejections: Rejections = field(default_factory=Rejections)
     warnings: Rejections = field(default_factory=Rejections)
     quarantined: int = 0
     in_flight: deque[_Sent] = field(default_factory=deque)
-    in_order: bool = False  # one batch after the other, as what was exported arrived
+    in_order: bool = False  # one batch after the other, in the order of the export
     accepted: int = 0
     duplicates: int = 0
+    acknowledged: str = "no record is acknowledged"  # how far, in words
 
     def load(self, source: Source, task: TaskID) -> None:
-        """Send a file; returns when all of it is acknowledged."""
+        """Sends a file; returns when all of it is acknowledged."""
         self.in_order = False
         ids = ContentIds(self.label)
         for piece in self._pieces(source, ids):
@@ -122,6 +125,11 @@ class _Loading:
         while self.in_flight:
             self._settle()
         self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates)
+
+    def interrupt(self) -> None:
+        """Gives up the batches in flight, which the cluster may accept all the same."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.client.close()
 
     def _in_flight_max(self, piece: _Piece) -> int:
         if self.in_order:
@@ -169,7 +177,7 @@ class _Loading:
             yield _row_piece(waiting, len(waiting.rows), done)
 
     def _rows(self, source: Source, records: Iterator[Found], part: _Identified | None = None) -> Iterator[_Chunk]:
-        """Records one by one as rows, some at a time."""
+        """Records one by one as rows, a few at a time."""
         rows, size, done = list[EncodedRow](), 0, 0
         for found in records:
             done = found.done
@@ -186,7 +194,7 @@ class _Loading:
             yield EncodedRows.of(rows), done
 
     def _rows_of_texts(self, source: Source, table: CsvTable, plan: TextRows) -> Iterator[_Chunk]:
-        """Columns of texts as rows; those that may be no records one by one, in their order among the faults."""
+        """Columns of texts as rows; possibly invalid ones are converted one by one, in order with the faults."""
         for block in table.read():
             rows, odd = plan.encoded(block)
             faults, keep = deque(block.faults), ~odd
@@ -204,7 +212,7 @@ class _Loading:
             yield rows.kept(keep), block.done
 
     def _encoded(self, source: Source, found: Found, made: bytes | None = None) -> EncodedRow | None:
-        """The row of a record as msgpack; a record that is none is noted as rejected."""
+        """The row of a record as msgpack; invalid records are noted as rejected."""
         place = _place(source, found.line)
         if found.record is None:
             self.rejections.add(found.code, place, found.problem)
@@ -217,7 +225,7 @@ class _Loading:
             self.rejections.add(error.code, place, error.reason)
             return None
         if encoded.size > BATCH_BYTES:
-            self.rejections.add("RECORD_TOO_LARGE", place, f"{encoded.size} bytes")
+            self.rejections.add("RECORD_TOO_LARGE", place, count_of(encoded.size, "byte"))
             return None
         return encoded
 
@@ -230,6 +238,8 @@ class _Loading:
     def _settle(self) -> None:
         sent = self.in_flight.popleft()
         result = sent.result.result()
+        last = int(sent.piece.lines[-1])
+        self.acknowledged = f"{sent.source.path.name} is acknowledged up to {sent.source.unit} {last:,}"
         self.accepted += result.accepted
         self.duplicates += result.duplicates
         self.quarantined += result.quarantined
@@ -246,7 +256,7 @@ def _place(source: Source, line: int) -> str:
 
 
 def _encodable(row: WireRow, line: int, made: bytes | None) -> EncodedRow:
-    """The row as msgpack; RowRejected says which of its values has no such form."""
+    """The row as msgpack; RowRejected names a value that has no such form."""
     try:
         encoded = encode_row(row, line, made)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -260,7 +270,7 @@ def _row_piece(waiting: Waiting, count: int, done: int) -> _Piece:
 
 
 def _within_limit(whole: _Identified) -> Iterator[_Identified]:
-    """The batch in parts that fit a message each, as far as rows go."""
+    """The batch in parts that fit a message each, as far as rows can be divided."""
     count = len(whole.batch)
     fits = whole.batch.nbytes <= _COLUMN_BYTES and count * (whole.batch.num_columns + 1) <= COLUMNS_VALUES
     if fits or count == 1:

@@ -1,4 +1,4 @@
-"""Rows on their way: encoded, with an id each."""
+"""Rows in flight: encoded, with an id each."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ assert ID_BYTES < 32, "the head of a generated id is one byte"
 
 
 class EncodedRow(NamedTuple):
-    """A row as msgpack without its message id, which stands between `front` and `rest`. One that has none has its
-    content instead: the same bytes for all rows that say the same."""
+    """A row as msgpack without its message id, which goes between `front` and `rest`.
+
+    A row without an id has its content instead: the same bytes for all rows with equal content.
+    """
 
     front: bytes
     message_id: bytes
@@ -44,9 +46,9 @@ class EncodedRow(NamedTuple):
 
 
 def encode_row(row: WireRow, line: int, made: bytes | None = None) -> EncodedRow:
-    """A row as msgpack, which has the message id `made` where it brings none of its own; None: its content makes one.
+    """A row as msgpack, with the message id `made` if it has none of its own; if that is None, its content makes one.
 
-    Raises what msgspec does where a value has no such form.
+    Raises msgspec's errors for a value without such a form.
     """
     message_id, rest = row[_BEFORE_ID], row[_BEFORE_ID + 1 :]
     head = _ENCODER.encode(row[:_BEFORE_ID])[1:]
@@ -68,13 +70,13 @@ def map_head(items: int) -> bytes:
 
 
 def content_order(names: Iterable[str]) -> list[str]:
-    """Names of values in the order that a row's content has them in."""
+    """Names of values in the order of a row's content."""
     return list(msgspec.msgpack.decode(_CONTENT_ENCODER.encode(dict.fromkeys(names))))
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Parts of encoded rows, a list for each: what stands before their ids, those, and what stands after them."""
+    """Parts of encoded rows, a list for each: the bytes before their ids, the ids, and the bytes after them."""
 
     fronts: Sequence[list[bytes]]
     message_ids: list[bytes]
@@ -84,12 +86,12 @@ class EncodedRows:
 
     @classmethod
     def of(cls, rows: Iterable[EncodedRow]) -> EncodedRows:
-        """Rows, of which there is at least one."""
+        """Encoded rows from at least one row."""
         fronts, message_ids, rests, contents, lines = map(list, zip(*rows, strict=True))
         return cls([fronts], message_ids, [rests], contents, lines)
 
     def put(self, at: int, row: EncodedRow) -> None:
-        """Replace a row."""
+        """Replaces a row."""
         for parts, whole in ((self.fronts, row.front), (self.rests, row.rest)):
             for part in parts:
                 part[at] = b""
@@ -105,7 +107,7 @@ class EncodedRows:
         return EncodedRows(fronts, message_ids, rests, contents, list(compress(self.lines, keep)))
 
     def whole(self, ids: ContentIds) -> list[bytes]:
-        """The rows with their ids; those without one get theirs."""
+        """The rows with their ids; those without one get these."""
         given = self.message_ids
         if lacking := list(compress(self.contents, map(not_, given))):
             made = (
@@ -124,7 +126,7 @@ class Waiting:
     lines: list[int] = field(default_factory=list)
 
     def first(self, rows_max: int) -> int:
-        """Number of rows of the next batch; all of them where more may come into it."""
+        """Number of rows of the next batch; all of them if more may join it."""
         count = min(len(self.rows), rows_max)
         sizes = list(map(len, self.rows[:count]))
         if sum(sizes) <= BATCH_BYTES:
@@ -132,7 +134,7 @@ class Waiting:
         return max(sum(size <= BATCH_BYTES for size in accumulate(sizes)), 1)
 
     def packed(self, count: int) -> tuple[bytes, list[int]]:
-        """So many rows as a msgpack array, and their lines; they wait no longer."""
+        """This many rows as a msgpack array, and their lines; they no longer wait."""
         content = b"".join((_LONG_ARRAY, count.to_bytes(4, "big"), *self.rows[:count]))
         lines = self.lines[:count]
         del self.rows[:count], self.lines[:count]

@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, plain
 from cdp_router.cli.terminal_tables import Table
 from cdp_router.contract.values import from_value
+from cdp_router.printable import count_of
 
 quarantine = typer.Typer(name="quarantine", help="Records that broke a rule of the schema.", no_args_is_help=True)
 _Event = Annotated[str | None, typer.Option(help="Only events of this name.", show_default=False)]
@@ -45,12 +46,15 @@ def list_(
 
 @quarantine.command()
 def redrive(event: _Event = None, address: Address = DEFAULT_ADDRESS) -> None:
-    """Take the records that break no rule any more."""
+    """Accept the records that no longer break a rule."""
     with connected(address) as client:
         told = client.redrive_quarantined(event)
     OUT.print(f"{told.taken:,} taken, {told.duplicates:,} had been taken before, {told.kept:,} stay")
     if told.links_refused:
-        OUT.print(f"{told.links_refused:,} links were refused: too many identifiers of their kind belong to one person")
+        OUT.print(
+            f"{count_of(told.links_refused, 'link was', 'links were')} refused: too many identifiers of their kind "
+            "belong to one person"
+        )
 
 
 @quarantine.command()
@@ -59,7 +63,7 @@ def drop(
     address: Address = DEFAULT_ADDRESS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Throw records away."""
+    """Drop records for good."""
     what = "all records in quarantine" if event is None else f"events named {event!r} in quarantine"
     if not yes and not typer.confirm(f"Throw {what} away?"):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""From a file's columns or fields to the row a cluster takes."""
+"""Converts the columns or fields of a file to the rows that a cluster accepts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from cdp_router.records.instants import Count, NoInstant, count_ms, iso_ms, numb
 from cdp_store.limits import TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.values import to_datetime, to_ms
 
-_WHOLE_FLOAT_MAX: Final = 1 << 53  # beyond, a float stands for several integers
+_WHOLE_FLOAT_MAX: Final = 1 << 53  # beyond, a float represents several integers
 _GUESSES: Final = {
     "user_id": ("user_id", "userId"),
     "anonymous_id": ("anonymous_id", "anonymousId"),
-    "event": ("event", "event_name"),  # no "name": most often it is that of a person
+    "event": ("event", "event_name"),  # "name" is missing: most often it is that of a person
     "time": ("time", "ts", "timestamp"),
     "message_id": ("message_id", "messageId"),
     "properties": ("properties",),
     "attributes": ("attributes", "traits"),
     "identifiers": ("identifiers",),
     "previous_id": ("previous_id", "previousId"),
-    # What `cdp export all` writes.
+    # The columns that `cdp export all` writes.
     "profile_kind": ("profile_kind",),
     "profile_id": ("profile_id",),
     "linked_kind": ("linked_kind",),
@@ -37,12 +37,12 @@ _GUESSES: Final = {
     "time_properties": ("time_properties",),
 }
 _OF_EXPORTS: Final = ("profile_kind", "profile_id", "linked_kind", "linked_id", "time_properties")
-_IDENTIFIER: Final = "identifiers."  # begins the names of columns with identifiers of one kind
+_IDENTIFIER: Final = "identifiers."  # prefix of columns with identifiers of one kind
 
-AUTO: Final = "auto"  # the unit of times is told by their size
-EXPORTED: Final = "profile_id"  # the column that tells what `cdp export all` has written
+AUTO: Final = "auto"  # the size of times decides their unit
+EXPORTED: Final = "profile_id"  # the column that identifies a file of `cdp export all`
 TEXTS: Final = ("user_id", "anonymous_id", "event", "message_id")
-NAME: Final = "name"  # of an event or a person: nobody knows, so that it is mapped only where that is said
+NAME: Final = "name"  # of an event or a person: that is unknown, so it is mapped only on request
 NO_EVENT: Final = (
     "it has no event name and no attributes; map a column with --event, --event-name or --attributes,"
     " or give --profiles where columns are attributes"
@@ -58,7 +58,7 @@ WireRow = PlainRow | tuple[str | None, str | None, str | None, int, str | None, 
 
 
 class RowRejected(Exception):
-    """A line or row of the file that is no record; `reason` is what people are told, `code` its kind."""
+    """A line or row of the file that is not a record; `reason` is the message, `code` its kind."""
 
     def __init__(self, reason: str, code: str = "RECORD_MALFORMED") -> None:
         super().__init__(reason)
@@ -78,7 +78,7 @@ class ColumnMapping:
     attributes: str | None = None
     event_name: str | None = None
     default_time_ms: int | None = None
-    time_unit: str = "ms"  # AUTO unless `cdp import` is told
+    time_unit: str = "ms"  # AUTO unless `cdp import` gets an option
     identifiers: str | None = None
     previous_id: str | None = None
     profile_kind: str | None = None
@@ -88,18 +88,18 @@ class ColumnMapping:
     time_properties: str | None = None
     times: tuple[str, ...] = ()  # values that are times, by name or path
     as_text: frozenset[str] = frozenset()  # values that are kept as text, by name or path
-    profiles: bool = False  # what has no event name changes attributes
-    nulls: str | None = None  # what a null inside a map of attributes does: "absent" or "unset"; None: as the file says
+    profiles: bool = False  # records without an event name change attributes
+    nulls: str | None = None  # meaning of null inside a map of attributes: "absent" or "unset"; None: by the file
 
     def column(self, role: str, record: Mapping[str, Any]) -> str | None:
-        """The column of a role in this record, or None when there is none."""
+        """The column of a role in this record, or None if there is none."""
         given: str | None = getattr(self, role)
         if given is not None:
             return given if given in record else None
         return next((name for name in _GUESSES[role] if name in record), None)
 
     def columns(self, record: Mapping[str, Any]) -> dict[str, str | None]:
-        """The column of each role in this record; what an export has counts only where all of it is there."""
+        """The column of each role in this record; the columns of an export count only if all exist."""
         found = {role: self.column(role, record) for role in _GUESSES}
         if found["linked_kind"] is None or found["linked_id"] is None:
             found |= dict.fromkeys(("linked_kind", "linked_id"))
@@ -109,7 +109,7 @@ class ColumnMapping:
 
 
 class WrittenRecord(dict[str, Any]):
-    """A record read from text: the values as they are meant, and in `written` the text of each."""
+    """A record read from text: the interpreted values, and in `written` the text of each."""
 
     def __init__(self, values: Mapping[str, Any], written: Mapping[str, str]) -> None:
         super().__init__(values)
@@ -132,7 +132,7 @@ class Roles:
 
 @functools.lru_cache(maxsize=1024)
 def roles_of(mapping: ColumnMapping, names: tuple[str, ...]) -> Roles:
-    """Roles of the columns of a record with these names; most have the names of the one before."""
+    """Roles of the columns of a record with these names; most records have the names of the previous one."""
     columns = mapping.columns(dict.fromkeys(names))
     used = set(columns.values())
     texts = tuple((role, columns[role]) for role in TEXTS)
@@ -179,7 +179,7 @@ def to_row(record: Mapping[str, Any], mapping: ColumnMapping) -> WireRow:
 
 
 def _add(values: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add values of another column; RowRejected where two columns give one name different values."""
+    """Adds values of another column; RowRejected if two columns have different values for one name."""
     for name in values.keys() & more.keys() if values else ():
         if type(values[name]) is not type(more[name]) or values[name] != more[name]:
             raise RowRejected(f"two columns give different values of {name!r}; leave one of them out with --skip")
@@ -187,7 +187,9 @@ def _add(values: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _spread(values: dict[str, Any]) -> dict[str, Any]:
-    """Attributes with the fields of sparse structs under their dotted names, which replace no others of the struct."""
+    """Attributes with the fields of sparse structs under dotted names, which leave other fields of the struct
+    unchanged.
+    """
     found = dict[str, Any]()
     for name, value in values.items():
         is_sparse = isinstance(value, Sparse)
@@ -201,7 +203,7 @@ def no_event(names: Container[str]) -> str:
 
 
 def problem_in(row: WireRow) -> RowRejected | None:
-    """Problem of a row's values that cannot be stored, with its path; None where nothing is seen."""
+    """Problem of a row's values that cannot be stored, with its path; None if there is none."""
     return next(_problems(row[5], ""), None)
 
 
@@ -220,7 +222,7 @@ def _problems(value: Any, path: str) -> Iterator[RowRejected]:
 
 
 def _make_times(values: dict[str, Any], name: str, path: str, mapping: ColumnMapping) -> None:
-    """Make the value at a path a time, where there is one: texts and numbers as those of records."""
+    """Converts the value at a path to a time, if there is one: texts and numbers like those of records."""
     if name in values:
         value = values[name]
         values[name] = (
@@ -247,7 +249,7 @@ def _time(value: Any, path: str, mapping: ColumnMapping) -> datetime | None:
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without nulls, those of maps inside included, which say nothing of what they lack."""
+    """The values without nulls, also inside maps, which mean nothing for their missing fields."""
     return {
         name: Sparse(_present(value)) if isinstance(value, dict) else value
         for name, value in values.items()
@@ -258,7 +260,7 @@ def _present(values: dict[str, Any]) -> dict[str, Any]:
 def _others(
     record: Mapping[str, Any], written: Mapping[str, Any], roles: Roles, mapping: ColumnMapping
 ) -> dict[str, str]:
-    """Identifiers by kind besides user id and anonymous id; the previous one of an alias is an anonymous id."""
+    """Identifiers by kind other than user id and anonymous id; the previous id of an alias is an anonymous id."""
     nested, previous, kinds = roles.identifiers
     given = {
         str(kind): _text(str(kind), value) for kind, value in _nested(nested, _value(record, nested), mapping).items()
@@ -287,9 +289,11 @@ def _nested(column: str | None, value: Any, mapping: ColumnMapping) -> dict[str,
 
 
 def _named(values: Any) -> dict[str, Any]:
-    """Named values as an export to Parquet holds them: of each the name and what is not null; nothing: removed."""
+    """Named values in the form of a Parquet export: for each the name and the value that is not null; none means
+    removed.
+    """
     if not isinstance(values, list) or not all(isinstance(each, dict) and "name" in each for each in values):
-        raise RowRejected(f"column {VALUES!r} of an export holds something else")
+        raise RowRejected(f"column {VALUES!r} of an export does not hold values by name")
     return {each["name"]: _only(each) for each in values}
 
 
@@ -312,11 +316,11 @@ def _decoded(column: str, text: str, decoder: msgspec.json.Decoder[Any] = _JSON)
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RowRejected(f"column {column!r} holds no JSON: {error}") from error
+        raise RowRejected(f"column {column!r} does not hold JSON: {error}") from error
 
 
 def _text(role: str, value: Any) -> str | None:
-    """An id or name: a text as it is, of a number the digits."""
+    """An id or name: text unchanged, a number as its digits."""
     match value:
         case None | str():
             return value
@@ -327,7 +331,7 @@ def _text(role: str, value: Any) -> str | None:
         case float() if value.is_integer() and abs(value) < _WHOLE_FLOAT_MAX:
             return str(int(value))
         case float() if value.is_integer():
-            raise RowRejected(f"{role} {value!r} is a float, which stands for several integers of this size")
+            raise RowRejected(f"{role} {value!r} is a float, which represents several integers of this size")
         case Unkept() if value.digits and value.text.lstrip("-").isdigit():
             return value.text
         case Unkept():
@@ -336,7 +340,7 @@ def _text(role: str, value: Any) -> str | None:
 
 
 def time_ms(value: Any, mapping: ColumnMapping) -> int:
-    """Epoch milliseconds of the time of a record; RowRejected where it is none."""
+    """Epoch milliseconds of the time of a record; RowRejected if it is not a time."""
     match value:
         case None | "":
             if mapping.default_time_ms is None:
@@ -368,10 +372,10 @@ def is_time(text: str, mapping: ColumnMapping) -> bool:
 
 
 def _counted_ms(count: Count, unit: str) -> int:
-    """Milliseconds of a count of units; AUTO: of a number whose size tells the unit, or of YYYYMMDD."""
+    """Milliseconds of a count of units; with AUTO, of a number whose size decides the unit, or of YYYYMMDD."""
     try:
         ms = sure_ms(count) if unit == AUTO else count_ms(count, unit)
-        return min(max(ms, TIME_MIN_MS - 1), TIME_MAX_MS + 1)  # what is beyond, the cluster refuses
+        return min(max(ms, TIME_MIN_MS - 1), TIME_MAX_MS + 1)  # the cluster refuses times beyond
     except NoInstant as error:
         hint = "; give --time-unit s, ms, us or ns" if unit == AUTO else ""
         raise RowRejected(f"time {error}{hint}", "TIME_INVALID") from error

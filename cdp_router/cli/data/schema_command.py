@@ -1,4 +1,4 @@
-"""`cdp schema`: what records may look like."""
+"""`cdp schema`: the rules that records must keep."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cdp_router.cli.ask.json_files import message_of
 from cdp_router.cli.console import DEFAULT_ADDRESS, OUT, Address, connected, fail, print_json, text_of
 from cdp_router.cli.terminal_tables import Table
+from cdp_router.printable import count_of
 
-schema = typer.Typer(name="schema", help="What records may look like, and what they do.", no_args_is_help=True)
+schema = typer.Typer(name="schema", help="Rules for records, and the names seen in them.", no_args_is_help=True)
 
 
 @schema.command("set")
@@ -41,7 +42,7 @@ def discover(
     address: Address = DEFAULT_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Say what has been seen: names, types, how often and when, and how many different texts."""
+    """Show the names that were seen: types, counts, first and last times, and the number of different texts."""
     with connected(address) as client:
         found = client.discover_schema()
     if as_json:
@@ -86,7 +87,7 @@ def forget(
         raise typer.Exit(1)
     with connected(address) as client:
         forgotten = client.forget_events(names, unused=unused)
-    OUT.print(f"{len(forgotten):,} names are forgotten")
+    OUT.print(f"{count_of(len(forgotten), 'name is', 'names are')} forgotten")
     for name in sorted(set(names) - set(forgotten)):
         OUT.print(f"no event named {name!r} was known")
 
@@ -107,7 +108,7 @@ def _distinct(seen: schema_pb2.SeenProperty) -> str:
 
 
 def _instants(seen: schema_pb2.SeenEvents | schema_pb2.SeenProperty, withheld_below: int) -> tuple[str, str]:
-    """The first and the last; for keys without profile-read their days, or nothing."""
+    """The first and the last time; for keys without profile-read their days, or nothing."""
     if not (seen.HasField("first") and seen.HasField("last")):
         return "", ""
     length = len("2026-01-31") if withheld_below > 1 else None

@@ -1,4 +1,4 @@
-"""Files as streams of records: NDJSON, CSV and Parquet. What is no record comes out as a rejection with its line."""
+"""Files as streams of records: NDJSON, CSV and Parquet. Anything else becomes a rejection with its line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from cdp_router.cli.data.column_paths import ColumnPaths, paths_of_names, paths_of_records, paths_of_schema
 from cdp_router.cli.data.row_mapping import EXPORTED, ColumnMapping, WrittenRecord
 from cdp_router.client.formulas import restored
+from cdp_router.contract.arrow_streams import VALUES
 from cdp_router.importing.csv_files import CsvBlock, CsvFault, read_blocks, read_header
 from cdp_router.importing.ndjson_files import MALFORMED, TEXT_INVALID, read_lines
 from cdp_router.importing.numbers import csv_value
@@ -33,15 +35,16 @@ __all__ = [
     "open_source",
 ]
 _ROWS_PER_READ: Final = 16_384
-_ROWS_PER_COLUMN_READ: Final = 50_000  # below what a batch of columns may have of different event names
-_SAMPLE: Final = 1000  # records whose names are looked at before a file of NDJSON is read
+_ROWS_PER_COLUMN_READ: Final = 50_000  # below the limit of different event names in a batch of columns
+_SAMPLE: Final = 1000  # records whose names are read before a file of NDJSON is
 _USUAL: Final = Reading()
-_INDEX: Final = ("", "Unnamed: 0")  # what the row numbers of a data frame are called, the latter after a second round
+_NO_PATHS: Final = ColumnPaths()
+_INDEX: Final = ("", "Unnamed: 0")  # names of the row numbers of a data frame, the latter after a second conversion
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One line or row: its record, or why there is none; `done` is how far the file was read, of its `size`."""
+    """One line or row: its record, or its problem; `done` is how far the file was read, of its `size`."""
 
     line: int
     record: dict[str, Any] | None
@@ -52,21 +55,22 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that can be read once: the names it has (of NDJSON those at its beginning), and what was assumed."""
+    """A file that can be read once: its names (for NDJSON those at its beginning), and the assumptions made."""
 
     path: Path
-    unit: str  # what a position counts: line or row
+    unit: str  # unit of a position: line or row
     size: int
     read: Callable[[], Iterator[Found]]
     columns: Columns | None = None
     names: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     table: CsvTable | None = None
+    paths: ColumnPaths = _NO_PATHS
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A file that can be read in columns too: batches of this schema, in the order of the rows."""
+    """A file that can also be read in columns: batches of this schema, in the order of the rows."""
 
     schema: pa.Schema
     read: Callable[[], Iterator[pa.RecordBatch]]
@@ -75,7 +79,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A file that can be read in columns of texts too."""
+    """A file that can also be read in columns of texts."""
 
     columns: CsvColumns
     read: Callable[[], Iterator[CsvBlock]]
@@ -84,7 +88,7 @@ class CsvTable:
 def open_source(
     path: Path, file_format: str | None, reading: Reading = _USUAL, mapping: ColumnMapping | None = None
 ) -> Source:
-    """The source of a file; the format is told by its name unless given."""
+    """The source of a file; unless given, the format follows from its name."""
     if path.is_dir():
         raise SourceInvalid(f"{path}: is a folder; give {path}/*")
     if not path.is_file():
@@ -113,6 +117,10 @@ _FORMATS_BY_SUFFIX: Final = {
 }
 
 
+def _maps(reading: Reading) -> frozenset[str]:
+    return reading.nested | {VALUES}
+
+
 def _read_as(encoding: Encoding) -> tuple[str, ...]:
     return (f"it is read as {encoding.name}, which its first bytes say",) if encoding.assumed else ()
 
@@ -125,10 +133,10 @@ def _ndjson(path: Path, encoding: Encoding, reading: Reading) -> Source:
         for line in read_lines(path, encoding.name, reading):
             yield Found(line.number, line.record, line.problem, line.done, line.code)
 
-    names = dict[str, None]()
-    for _, found in zip(range(_SAMPLE), read(), strict=False):
-        names |= dict.fromkeys(found.record or ())
-    return Source(path, "line", path.stat().st_size, read, names=tuple(names), assumed=_read_as(encoding))
+    lines = read_lines(path, encoding.name, replace(reading, skip=frozenset()))
+    paths = paths_of_records((line.record or {} for line in lines), _maps(reading), _SAMPLE)
+    names = tuple(name for name in paths.names if name not in reading.skip)
+    return Source(path, "line", path.stat().st_size, read, names=names, assumed=_read_as(encoding), paths=paths)
 
 
 # ------------------------------------------------------------------------------------------------------------------ CSV
@@ -144,10 +152,10 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
         assumed.append(f"its columns are separated by {header.delimiter!r}, as its first line has it")
     if header.names[0] in _INDEX:
         name = f"is {header.names[0]!r}" if header.names[0] else "has no name"
-        assumed.append(f"its first column {name}; it is taken for the index of a data frame, and left out")
+        assumed.append(f"its first column {name}; it looks like the index of a data frame, and is left out")
     time = mapping.column("time", dict.fromkeys(named))
     place = None if time is None else header.names.index(time)
-    trusted = EXPORTED in named  # what an export has quoted is no mistake, whatever is in it
+    trusted = EXPORTED in named  # quotes that an export wrote are no mistake, whatever they contain
     columns = CsvColumns(header.names, reading, trusted)
 
     def blocks() -> Iterator[CsvBlock]:
@@ -156,13 +164,13 @@ def _csv(path: Path, encoding: Encoding, reading: Reading, mapping: ColumnMappin
     def read() -> Iterator[Found]:
         return chain.from_iterable(map(columns.found, blocks()))
 
-    return Source(
-        path, "line", path.stat().st_size, read, names=named, assumed=tuple(assumed), table=CsvTable(columns, blocks)
-    )
+    paths = paths_of_names(filter(None, header.names), _maps(reading))
+    table = CsvTable(columns, blocks)
+    return Source(path, "line", path.stat().st_size, read, None, named, tuple(assumed), table, paths)
 
 
 class CsvColumns:
-    """The columns of a CSV file: from fields to records; in a file of our own, texts that were defused are restored."""
+    """The columns of a CSV file: from fields to records; in an exported file, defused texts are restored."""
 
     def __init__(self, names: Sequence[str], reading: Reading, is_ours: bool) -> None:
         self.is_ours, self.reading = is_ours, reading
@@ -181,7 +189,7 @@ class CsvColumns:
         yield from (fault_found(fault, block.done) for fault in faults)
 
     def row(self, line: int, fields: Sequence[str], done: int) -> Found:
-        """The record of a row, or what is wrong with it."""
+        """The record of a row, or its problem."""
         if self.is_ours:
             fields = [restored(each) for each in fields]
         if self.reading.missing:
@@ -214,8 +222,9 @@ def _parquet(path: Path, reading: Reading) -> Source:
             number += len(batch)
 
     columns = Columns(table.schema, lambda: table.batches(_ROWS_PER_COLUMN_READ), table)
-    assumed = tuple(f"column {name!r} is taken for the index of a data frame, and left out" for name in table.index)
-    return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed)
+    assumed = tuple(f"column {name!r} looks like the index of a data frame, and is left out" for name in table.index)
+    paths = paths_of_schema(table.file.schema_arrow, _maps(reading))
+    return Source(path, "row", table.rows, read, columns, tuple(table.schema.names), assumed, paths=paths)
 
 
 def found_rows(table: ParquetTable, batch: pa.RecordBatch, before: int) -> Iterator[Found]:

@@ -1,7 +1,7 @@
-"""From columns of texts to rows on their way, column by column, where that gives what `to_row` would give.
+"""Converts columns of texts to encoded rows, column by column, if the result equals that of `to_row`.
 
-Each different text of a column is read and encoded once. Whatever may be rejected is left to `to_row`, row by row; so
-are whole files with maps, JSON or identifiers of other kinds.
+Each different text of a column is read and encoded once. Anything that may be rejected is left to `to_row`, row by row;
+so are whole files with maps, JSON or identifiers of other kinds.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ _INSTANT: Final = (
     r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|\+00:00)?$"
 )
 _INSTANT_LENGTH: Final = len("2026-03-01T10:00:00")
-_ROW_BYTES: Final = BATCH_BYTES // 2  # of a row that is left to `to_row`, which may be too large
-_DIGITS_SURE: Final = 18  # of integers shorter than any that 64 bits do not hold
+_ROW_BYTES: Final = BATCH_BYTES // 2  # of a row that is left to `to_row`, since it may be too large
+_DIGITS_SURE: Final = 18  # digits of integers that surely fit 64 bits
 _MINUS, _POINT, _ZERO = b"-.0"
 _BOOLEAN_STARTS: Final = list({ord(text[0]) for text in BOOLEANS})
-_SAMPLE: Final = 1000  # rows that say whether a column repeats its texts
+_SAMPLE: Final = 1000  # rows that are sampled to decide whether a column repeats its texts
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class TextRows:
-    """The way from columns of texts to rows."""
+    """The conversion of columns of texts to rows."""
 
     columns: CsvColumns
     mapping: ColumnMapping
     roles: Roles
 
     def encoded(self, block: CsvBlock) -> tuple[EncodedRows, Bools]:
-        """The rows of a block, and which of them have to be taken one by one instead."""
+        """The rows of a block, and those that must be converted one by one instead."""
         count = len(block.lines)
         rows = _BlockRows(self, block, np.zeros(count, np.bool_), np.zeros(count, np.int64))
         return rows.encoded(), rows.odd
 
 
 def text_rows(columns: CsvColumns, mapping: ColumnMapping) -> TextRows | None:
-    """The way from these columns to rows; None where only `to_row` knows it."""
+    """The conversion of these columns to rows; None if only `to_row` can do it."""
     roles = roles_of(mapping, tuple(name for _, name, _ in columns.kept))
     nested = (*roles.nested, *roles.identifiers[:2], roles.times)
     if any(name is not None for name in nested) or roles.identifiers[2] or columns.is_ours or mapping.times:
@@ -67,7 +67,7 @@ def text_rows(columns: CsvColumns, mapping: ColumnMapping) -> TextRows | None:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """The different texts of a column, and which of them each row has; None where it is not worth telling: its own."""
+    """The different texts of a column, and the text of each row; None if each row has its own."""
 
     texts: pa.Array
     at: npt.NDArray[np.int32] | None
@@ -84,7 +84,7 @@ class _Column:
 
 @dataclass(slots=True)
 class _BlockRows:
-    """The rows of a block: which of them are odd, and how many values each has."""
+    """The rows of a block, with a mask of odd ones, and the number of values of each."""
 
     plan: TextRows
     block: CsvBlock
@@ -92,7 +92,7 @@ class _BlockRows:
     given: I64
 
     def encoded(self) -> EncodedRows:
-        """The rows; those that are odd may say anything."""
+        """The rows; odd ones may have any content."""
         roles, kept, count = self.plan.roles, self.plan.columns.kept, len(self.block.lines)
         for place in self.plan.columns.nameless:
             column = self._column(place, True)
@@ -121,7 +121,7 @@ class _BlockRows:
         return _Column(texts, at, is_text)
 
     def _leave(self, column: _Column, texts: Bools) -> None:
-        """Leave the rows with one of these texts to `to_row`."""
+        """Leaves the rows with one of these texts to `to_row`."""
         if texts.any():
             self.odd |= column.having(texts)
 
@@ -151,7 +151,7 @@ class _BlockRows:
         return column.spread(list(map(_encode, instants.tolist())))
 
     def _values(self, name: str, column: _Column) -> list[bytes]:
-        """The name and value that each row has, nothing where its text is empty."""
+        """The name and value of each row, nothing where its text is empty."""
         is_given = _flags(pc.not_equal(column.texts, ""))
         if column.is_text:
             values = column.texts.to_pylist()
@@ -177,7 +177,7 @@ def _texts(column: _Column | None, count: int, empty: bytes = _encode("")) -> li
 
 
 def _read(texts: pa.Array) -> tuple[list[Any], Bools]:
-    """Values that `csv_value` makes of all texts but the empty one, and a mask of those that cannot be stored."""
+    """Values that `csv_value` returns for all non-empty texts, and a mask of those that cannot be stored."""
     forms, lost = _forms(texts), np.zeros(len(texts), np.bool_)
     values = texts.to_numpy(zero_copy_only=False)
     values[forms.integers] = texts.filter(pa.array(forms.integers)).cast(pa.int64()).to_numpy().astype(object)
@@ -194,8 +194,9 @@ def _read(texts: pa.Array) -> tuple[list[Any], Bools]:
 
 @dataclass(frozen=True, slots=True)
 class _Forms:
-    """Masks of texts: integers that 64 bits hold for sure, decimals whose few digits mean the nearest float64, and
-    others that may be no text as a value."""
+    """Masks of texts: integers that surely fit 64 bits, decimals with an unambiguous nearest float64, and possible
+    non-texts.
+    """
 
     integers: Bools
     decimals: Bools
@@ -205,7 +206,7 @@ class _Forms:
 def _forms(texts: pa.Array) -> _Forms:
     _, offsets, content = texts.buffers()
     bounds = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    # Three more, so that what follows the last text can be looked at.
+    # Three more, so that bytes after the last text can be read.
     characters = np.concatenate((np.frombuffer(content or b"", np.uint8)[: bounds[-1]], np.zeros(3, np.uint8)))
     starts, ends = bounds[:-1], bounds[1:]
     is_digit, is_point = characters - _ZERO < 10, characters == _POINT
@@ -225,7 +226,9 @@ def _forms(texts: pa.Array) -> _Forms:
 
 
 def _instants(texts: pa.Array, unit: str) -> tuple[I64, Bools]:
-    """Epoch milliseconds of the texts that are instants in the usual form or counts of sure years, and which are."""
+    """Epoch milliseconds of texts that are instants in the usual form or counts of unambiguous years, and a mask of
+    these.
+    """
     found = _all_instants(texts)
     if found is not None:
         return found, np.ones(len(texts), np.bool_)
@@ -241,7 +244,7 @@ def _instants(texts: pa.Array, unit: str) -> tuple[I64, Bools]:
 
 
 def _all_instants(texts: pa.Array) -> I64 | None:
-    """Epoch milliseconds of texts that are all a date, a time with seconds, and Z or no zone; None of any others."""
+    """Epoch milliseconds of texts if all are a date, or a time with seconds and Z or no zone; otherwise None."""
     plain = pc.utf8_rtrim(texts, "Z")
     length, beside = pc.binary_length(plain), pc.subtract(pc.binary_length(texts), pc.binary_length(plain))
     if (pc.min(length).as_py() or 0) < _INSTANT_LENGTH or pc.max(beside).as_py() > 1:
@@ -250,7 +253,7 @@ def _all_instants(texts: pa.Array) -> I64 | None:
         instants: I64 = plain.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() // 1000
     except pa.ArrowInvalid:
         return None
-    return None if instants.min() < TIME_MIN_MS else instants  # Arrow knows a year 0
+    return None if instants.min() < TIME_MIN_MS else instants  # Arrow accepts a year 0
 
 
 def _flags(column: pa.Array) -> Bools:

@@ -1,1 +1,1 @@
-"""The writer: batching and outcomes, in sync and async form."""
+"""The writers: batching and outcomes, in sync and async form."""

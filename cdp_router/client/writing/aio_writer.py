@@ -30,14 +30,14 @@ class AsyncIngesting(Protocol):
     """Destination of batches, such as an AsyncClient."""
 
     async def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
-        """Make a batch durable, trying again for so long."""
+        """Makes a batch durable, with retries up to this time."""
 
 
 class AsyncWriter:
     """Background writer like Writer, for one event loop: `track` and `identify` wait while the queue is full.
 
-    Used as `async with AsyncWriter(client) as writer`: the end of the block waits until everything is answered, and
-    raises what `flush` raises: CallbackFailed, WriterBroken.
+    Used as `async with AsyncWriter(client) as writer`. The end of the block waits until everything is answered, and
+    raises the errors of `flush`: CallbackFailed, WriterBroken.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class AsyncWriter:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue an event; `identifiers` are others of the person, by kind."""
+        """Queues an event; `identifiers` are others of the person, by kind."""
         await self._put(encode(name, properties, user_id, anonymous_id, time, message_id, email, identifiers))
 
     async def identify(
@@ -102,13 +102,13 @@ class AsyncWriter:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        """Queues a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
         await self._put(encode(None, attributes, user_id, anonymous_id, time, message_id, email, identifiers))
 
     async def flush(self) -> None:
-        """Send what waits and wait until all of it has been answered.
+        """Sends waiting records and waits until all have been answered.
 
-        Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
+        Raises CallbackFailed for exceptions of `on_problem` since the last call, and WriterBroken where nothing is sent
         any more.
         """
         self._outbox.check_process()
@@ -136,7 +136,7 @@ class AsyncWriter:
                 self._changed.notify_all()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Have every call raise once the task is gone, also one that was cancelled before it began."""
+        """Makes every call raise once the task has ended, even one cancelled before it began."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             self._outbox.ended(error)
@@ -155,7 +155,7 @@ class AsyncWriter:
                 async with asyncio.timeout(self._outbox.linger_seconds(clock.monotonic())):
                     await self._changed.wait_for(self._outbox.is_due)
             except TimeoutError:
-                pass  # old enough
+                pass  # the batch is old enough
             sending = self._outbox.next_sending(clock.monotonic())
             self._changed.notify_all()
             return sending
@@ -163,7 +163,7 @@ class AsyncWriter:
     async def _send(self, sending: Sending) -> None:
         try:
             result = await self._client.ingest(sending.batch, give_up_seconds=self._give_up)
-        except Exception as error:  # noqa: BLE001  # any failure loses this batch alone, and is told
+        except Exception as error:  # noqa: BLE001 # any failure loses only this batch, and is reported
             self._outbox.lost(sending, error)
         else:
             self._outbox.answered(sending, result)

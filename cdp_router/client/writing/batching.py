@@ -20,13 +20,13 @@ from cdp_store.values import to_ms
 _ARRAY_HEAD: Final = b"\xdd"  # of a msgpack array with a length of 32 bits
 QUEUE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
 BATCH_RECORDS_DEFAULT: Final = 5000
-BATCH_BYTES_MAX: Final = ROWS_BYTES_MAX // 2  # a batch is small beside what a router takes, and retried as a whole
+BATCH_BYTES_MAX: Final = ROWS_BYTES_MAX // 2  # a batch is small compared with a router's limits, and retried as a whole
 LINGER_SECONDS_DEFAULT: Final = 0.2
 GIVE_UP_SECONDS_DEFAULT: Final = 300.0
 
 
 class QueueFull(Exception):
-    """The queue had no room for a record in the time there was; the record was not taken."""
+    """The queue had no room for a record within the time limit; the record was not accepted."""
 
 
 class WriterClosed(Exception):
@@ -43,7 +43,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record the cluster did not take, and will not: `code` is stable, `message` says what is wrong."""
+    """A record that the cluster rejected for good: `code` is stable, `message` says what is wrong."""
 
     message_id: str
     code: str
@@ -52,7 +52,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Records given up on, after retries: whether they were taken is not known. `error` says what went wrong."""
+    """Records given up after retries: whether they were accepted is unknown. `error` says what went wrong."""
 
     message_ids: Sequence[str]
     error: Exception
@@ -60,8 +60,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A record that breaks a rule of the schema: it was taken all the same, or put into quarantine (the code
-    SCHEMA_QUARANTINED)."""
+    """A record that breaks a rule of the schema.
+
+    It was accepted all the same, or put into quarantine (the code SCHEMA_QUARANTINED).
+    """
 
     message_id: str
     code: str
@@ -73,14 +75,14 @@ Problem = Rejected | Lost | Warned
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A batch on its way."""
+    """A batch in flight."""
 
     batch: ingest_pb2.Batch
     message_ids: Sequence[str]
     size: int
 
     def problems(self, result: ingest_pb2.BatchResult) -> list[Problem]:
-        """The records that were not taken, and those that break a rule, by their message ids."""
+        """The rejected records, and those that break a rule, by their message ids."""
         ids = self.message_ids
         rejected = [Rejected(ids[each.index], each.code, each.message) for each in result.errors]
         return [*rejected, *(Warned(ids[each.index], each.code, each.message) for each in result.warnings)]
@@ -96,10 +98,10 @@ def encode(
     email: str = "",
     identifiers: Mapping[str, str] | None = None,
 ) -> Outgoing:
-    """A record as the contract's msgpack row, now and with an id of its own where none is given.
+    """A record as the contract's msgpack row, with the current time and a new id where none is given.
 
-    Raises ValueError for a time without zone, TypeError for an identifier that is no text, and what `plain_values`
-    raises.
+    Raises ValueError for a time without zone, TypeError for an identifier that is not text, and the errors of
+    `plain_values`.
     """
     time_ms = to_ms(datetime.now(UTC) if time is None else time)
     if not isinstance(time_ms, int):
@@ -111,7 +113,7 @@ def encode(
 
 
 def _identifiers(email: str, others: Mapping[str, str] | None) -> dict[str, str]:
-    """Identifiers beside user id and anonymous id, by kind; TypeError where one is not text."""
+    """Identifiers other than user id and anonymous id, by kind; TypeError where one is not text."""
     found = {EMAIL: email} if email else {}
     for kind, value in {**found, **(others or {})}.items():
         if not isinstance(kind, str) or not isinstance(value, str):
@@ -124,7 +126,7 @@ class Waiting:
     """A queue of records without locks or threads of its own."""
 
     def __init__(self, queue_bytes: int, batch_records: int) -> None:
-        # Of more records in one batch, not every one that is refused would be reported.
+        # With more records in one batch, not every refused one would be reported.
         self._queue_bytes, self._batch_records = queue_bytes, min(batch_records, ERRORS_TOLD_MAX)
         self._records = deque[Outgoing]()
         self._bytes = 0
@@ -137,16 +139,16 @@ class Waiting:
         return not self._records or self._bytes + len(record.packed) <= self._queue_bytes
 
     def put(self, record: Outgoing) -> None:
-        """Add a record."""
+        """Adds a record."""
         self._records.append(record)
         self._bytes += len(record.packed)
 
     def is_batch(self) -> bool:
-        """True if enough records or bytes wait for a batch to be sent at once."""
+        """True if enough records or bytes wait to send a batch at once."""
         return len(self._records) >= self._batch_records or self._bytes >= min(BATCH_BYTES_MAX, self._queue_bytes // 2)
 
     def drain(self) -> Sending:
-        """Take a batch off the queue, which must not be empty."""
+        """Removes a batch from the queue, which must not be empty."""
         taken, size = list[Outgoing](), 0
         while self._records and len(taken) < self._batch_records:
             if taken and size + len(self._records[0].packed) > BATCH_BYTES_MAX:

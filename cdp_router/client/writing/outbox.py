@@ -17,8 +17,8 @@ _LOG = logging.getLogger("cdp.client")
 class Outbox:
     """Records of one writer, from the queue to their answers.
 
-    The writer holds its lock around every call but `answered` and `lost`, which call the application back. `carrier`
-    names what sends: a thread or a task. Instants are seconds of a monotonic clock.
+    The writer holds its lock around every call except `answered` and `lost`, which call the application back. `carrier`
+    names the sender: a thread or a task. Instants are seconds of a monotonic clock.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class Outbox:
         self._carrier, self._linger, self._process = carrier, linger_seconds, os.getpid()
         self.outcomes, self.waiting = Outcomes(on_problem), Waiting(queue_bytes, batch_records)
         self.closed = self._flushing = False
-        self._sending = 0  # records of the batch under way
-        self._unanswered = 0  # those of them of which nothing is known yet
+        self._sending = 0  # records of the batch in flight
+        self._unanswered = 0  # those of them whose outcome is unknown so far
         self._first_at = 0.0
         self._ended_by: BaseException | None = None
 
@@ -43,23 +43,23 @@ class Outbox:
         return os.getpid() == self._process
 
     def check_process(self) -> None:
-        """Raise WriterBroken in another process than the writer's."""
+        """Raises WriterBroken in any process other than the writer's."""
         if not self.is_own:
             raise WriterBroken("this writer belongs to the process that made it; make one after the fork")
 
     def check_alive(self) -> None:
-        """Raise WriterBroken once nothing is sent any more."""
+        """Raises WriterBroken once nothing is sent any more."""
         if self._ended_by is not None:
             left = f"{len(self.waiting) + self._unanswered} records were not sent"
             raise WriterBroken(f"the sending {self._carrier} ended by {self._ended_by!r}; {left}") from self._ended_by
 
     def check_all_sent(self) -> None:
-        """Raise WriterBroken, or CallbackFailed for what `on_problem` raised since the last time."""
+        """Raises WriterBroken, or CallbackFailed for exceptions of `on_problem` since the last call."""
         self.check_alive()
         self.outcomes.raise_kept()
 
     def check_block(self, error: BaseException | None) -> None:
-        """The same at the end of a `with` block, whose own error matters more: that gets a note."""
+        """Does the same at the end of a `with` block, whose own error matters more and gets a note."""
         try:
             self.check_all_sent()
         except (CallbackFailed, WriterBroken) as failure:
@@ -72,13 +72,13 @@ class Outbox:
         return self.closed or self._ended_by is not None or self.waiting.has_room(record)
 
     def put(self, record: Outgoing, now: float) -> None:
-        """Queue a record."""
+        """Queues a record."""
         if not self.waiting:
             self._first_at = now
         self.waiting.put(record)
 
     def flush(self) -> None:
-        """Let nothing that waits linger."""
+        """Makes waiting records leave at once."""
         self._flushing = True
 
     def is_flushed(self) -> bool:
@@ -90,11 +90,11 @@ class Outbox:
         return bool(self.waiting) or self.closed
 
     def linger_seconds(self, now: float) -> float:
-        """For how long what waits may wait for more."""
+        """Seconds that waiting records may wait for more."""
         return max(0.0, self._first_at + self._linger - now)
 
     def is_due(self) -> bool:
-        """True if waiting records are to be sent at once: they fill a batch, or a flush or close wants them sent."""
+        """True if waiting records are to be sent at once: they fill a batch, or a flush or close requires it."""
         return self.waiting.is_batch() or self._flushing or self.closed
 
     def next_sending(self, now: float) -> Sending:
@@ -106,20 +106,20 @@ class Outbox:
         return sending
 
     def answered(self, sending: Sending, result: ingest_pb2.BatchResult) -> None:
-        """Count and tell what became of a batch."""
+        """Counts and reports the outcomes of a batch."""
         self._unanswered = 0
         self.outcomes.answered(sending, result)
 
     def lost(self, sending: Sending, error: Exception) -> None:
-        """Count and tell that a batch was given up."""
+        """Counts and reports a batch that was given up."""
         self._unanswered = 0
         self.outcomes.lost(sending, error)
 
     def sent(self) -> None:
-        """No batch is under way any more."""
+        """Notes that no batch is in flight any more."""
         self._sending = 0
 
     def ended(self, error: BaseException) -> None:
-        """Nothing is sent any more, unexpectedly."""
+        """Notes that the sender ended unexpectedly."""
         _LOG.error("the sending %s of a writer ended", self._carrier, exc_info=error)
         self._ended_by = error

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from cdp.v1 import ingest_pb2
 
 from cdp_router.client.writing.batching import Lost, Problem, Rejected, Sending
+from cdp_router.printable import count_of
 
 _LOG = logging.getLogger("cdp.client")
 
 
 class CallbackFailed(Exception):
-    """`on_problem` raised, the first time with this error's cause. Records were sent all the same."""
+    """`on_problem` raised; the cause is its first exception. Records were sent all the same."""
 
     def __init__(self, times: int, first: Exception) -> None:
         often = "once" if times == 1 else f"{times} times"
@@ -22,12 +23,12 @@ class CallbackFailed(Exception):
 
 
 class WriterBroken(Exception):
-    """The writer cannot send any more; the cause, where there is one, is what ended it."""
+    """The writer cannot send any more; the cause, if any, is the error that ended it."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a writer's records by outcome; `lost` are those given up, which may have been taken."""
+    """Counts of a writer's records by outcome; `lost` are those given up, which may have been accepted."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -37,17 +38,19 @@ class Tally:
 
 
 def log_problem(problem: Problem) -> None:
-    """Log a record that was rejected or breaks a rule, or records that were lost."""
+    """Logs a record that was rejected or breaks a rule, or records that were lost."""
     if isinstance(problem, Lost):
-        _LOG.error("%d records were lost: %s", len(problem.message_ids), problem.error)
+        _LOG.error("%s lost: %s", count_of(len(problem.message_ids), "record was", "records were"), problem.error)
     else:
         what = "was rejected" if isinstance(problem, Rejected) else "breaks a rule"
         _LOG.warning("record %s %s: %s: %s", problem.message_id, what, problem.code, problem.message)
 
 
 class Outcomes:
-    """Counts what happens to batches and reports it to `on_problem`; an exception of that is logged, kept, and ends
-    nothing."""
+    """Counts outcomes of batches and reports them to `on_problem`.
+
+    An exception of `on_problem` is logged and kept, and ends nothing.
+    """
 
     def __init__(self, on_problem: Callable[[Problem], None]) -> None:
         self._on_problem = on_problem
@@ -56,7 +59,7 @@ class Outcomes:
         self.tally = Tally()
 
     def answered(self, sending: Sending, result: ingest_pb2.BatchResult) -> None:
-        """Count a batch that was answered, and tell of its problems."""
+        """Counts an answered batch, and reports its problems."""
         self.tally.accepted += result.accepted
         self.tally.duplicates += result.duplicates
         self.tally.rejected += len(result.errors)
@@ -65,12 +68,12 @@ class Outcomes:
             self._tell(problem)
 
     def lost(self, sending: Sending, error: Exception) -> None:
-        """Count and tell a batch that was given up."""
+        """Counts and reports a batch that was given up."""
         self.tally.lost += len(sending.message_ids)
         self._tell(Lost(sending.message_ids, error))
 
     def raise_kept(self) -> None:
-        """Raise CallbackFailed for what `on_problem` raised since the last call."""
+        """Raises CallbackFailed for exceptions of `on_problem` since the last call."""
         first, times = self._first, self._times
         self._first, self._times = None, 0
         if first is not None:

@@ -1,4 +1,4 @@
-"""Records sent in the background: put and forget, bounded, retried, flushed at the end of the program."""
+"""Records sent in the background: queued, bounded, retried, flushed at the end of the program."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Ingesting(Protocol):
     """Destination of batches, such as a Client."""
 
     def ingest(self, batch: ingest_pb2.Batch, *, give_up_seconds: float) -> ingest_pb2.BatchResult:
-        """Make a batch durable, trying again for so long."""
+        """Makes a batch durable, with retries up to this time."""
 
 
 class Writer:
     """Sends records of any number of threads, in batches, from a thread of its own.
 
-    Every record carries a message id, and a batch is retried unchanged, so that nothing is taken twice. When the queue
-    is full, `track` and `identify` wait, at most `wait_seconds`. What cannot be delivered is reported to `on_problem`,
-    in the sending thread. What that raises is logged, and raised by the next `flush` or `close` (CallbackFailed).
-    Should the thread end, every call raises WriterBroken. A writer belongs to its process: after a fork the child makes
-    its own.
+    Every record carries a message id, and a batch is retried unchanged, so that no record is accepted twice. When the
+    queue is full, `track` and `identify` wait, at most `wait_seconds`. Records that cannot be delivered are reported to
+    `on_problem`, in the sending thread. Its exceptions are logged, and raised by the next `flush` or `close`
+    (CallbackFailed). If the thread ends, every call raises WriterBroken. A writer belongs to its process: after a fork
+    the child makes its own.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Writer:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue an event; `identifiers` are others of the person, by kind."""
+        """Queues an event; `identifiers` are others of the person, by kind."""
         self._put(encode(name, properties, user_id, anonymous_id, time, message_id, email, identifiers))
 
     def identify(
@@ -103,13 +103,13 @@ class Writer:
         time: datetime | None = None,
         message_id: str | None = None,
     ) -> None:
-        """Queue a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
+        """Queues a change of attributes; None unsets one. `identifiers` are others of the person, by kind."""
         self._put(encode(None, attributes, user_id, anonymous_id, time, message_id, email, identifiers))
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
-        """Send what waits and wait until all of it has been answered; whether that came in time.
+        """Sends waiting records and waits until all have been answered; False if the time ran out first.
 
-        Raises CallbackFailed for what `on_problem` raised since the last time, and WriterBroken where nothing is sent
+        Raises CallbackFailed for exceptions of `on_problem` since the last call, and WriterBroken where nothing is sent
         any more.
         """
         self._outbox.check_process()
@@ -124,12 +124,12 @@ class Writer:
         return is_done
 
     def close(self) -> None:
-        """Flush and stop; records put afterwards are refused. Raises what `flush` raises."""
+        """Flushes and stops; later records are refused. Raises the errors of `flush`."""
         if self._stop():
             self._outbox.check_all_sent()
 
     def _stop(self) -> bool:
-        """Flush and stop; False in another process, where nothing of the parent's is to be sent."""
+        """Flushes and stops; False in another process, which must not send the parent's records."""
         if not self._outbox.is_own:
             return False
         self._check_thread("close")
@@ -142,7 +142,7 @@ class Writer:
 
     def _put(self, record: Outgoing) -> None:
         self._outbox.check_process()
-        # The sending thread, in on_problem, would wait for room that only itself can make.
+        # In on_problem, the sending thread would wait for room that only it can make.
         wait_seconds = 0.0 if threading.current_thread() is self._thread else self._wait
         with self._changed:
             roomy = self._changed.wait_for(lambda: self._outbox.may_put(record), wait_seconds)
@@ -165,13 +165,13 @@ class Writer:
                 with self._changed:
                     self._outbox.sent()
                     self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001  # whatever it is, callers must not wait for ever
+        except BaseException as error:  # noqa: BLE001 # whatever it is, callers must not wait for ever
             with self._changed:
                 self._outbox.ended(error)
                 self._changed.notify_all()
 
     def _next(self) -> Sending | None:
-        """The next batch once it is large or old enough, or somebody flushes; None when all is sent and closed."""
+        """The next batch once it is large or old enough, or a caller flushes; None when all is sent and closed."""
         with self._changed:
             self._changed.wait_for(self._outbox.has_work)
             if not self._outbox.waiting:
@@ -184,7 +184,7 @@ class Writer:
     def _send(self, sending: Sending) -> None:
         try:
             result = self._client.ingest(sending.batch, give_up_seconds=self._give_up)
-        except Exception as error:  # noqa: BLE001  # any failure loses this batch alone, and is told
+        except Exception as error:  # noqa: BLE001 # any failure loses only this batch, and is reported
             self._outbox.lost(sending, error)
         else:
             self._outbox.answered(sending, result)

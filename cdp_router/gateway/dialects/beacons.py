@@ -52,5 +52,5 @@ def _decoded(body: bytes, bytes_max: int) -> bytes:
     try:
         decoded = base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
     except binascii.Error as error:
-        raise malformed(f"'data' is no base64: {error}") from error
+        raise malformed(f"'data' is not base64: {error}") from error
     return decompressed(decoded, "", bytes_max)

@@ -67,7 +67,7 @@ def _change(data: Mapping[str, Any]) -> tuple[dict[str, Any], Operations]:
                     operations.setdefault(operation, {})[key] = _operand(name, key, operand)
                 else:
                     known = ", ".join(("$set", "$delete", *_OPERATIONS))
-                    raise RecordInvalid("OPERATION_UNKNOWN", f"{key!r}: {name!r} is none of {known}")
+                    raise RecordInvalid("OPERATION_UNKNOWN", f"{key!r}: {name!r} is not one of {known}")
         else:
             values[key] = _plain(value)
     return values, operations

@@ -42,7 +42,7 @@ def map_call(call: Call, envelope: Envelope) -> list[WireRow]:
     make = _MAPPERS.get(call.type) if isinstance(call.type, str) else None
     if make is None:
         known = ", ".join(_MAPPERS)
-        raise RecordInvalid("TYPE_UNKNOWN", f"type {str(call.type)[:40]!r} is none of {known}")
+        raise RecordInvalid("TYPE_UNKNOWN", f"type {str(call.type)[:40]!r} is not one of {known}")
     return make(call, envelope)
 
 

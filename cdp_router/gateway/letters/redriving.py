@@ -60,7 +60,7 @@ def redrive(
 def _rows(letter: DeadLetter, anonymous_ids: str) -> Rows:
     dialect = DIALECTS.get(letter.dialect)
     if dialect is None:
-        raise RecordInvalid("DIALECT_UNKNOWN", f"no dialect is called {letter.dialect!r}")
+        raise RecordInvalid("DIALECT_UNKNOWN", f"there is no dialect called {letter.dialect!r}")
     envelope = Envelope(letter.source, letter.received_ms, letter.sent_ms, anonymous_ids=anonymous_ids)
     packed = [encode_row(row) for row in map_item(dialect, letter.record, envelope)]
     if dialect.doubt is not None and (doubt := dialect.doubt(letter.record, envelope)) is not None:

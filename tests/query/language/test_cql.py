@@ -136,7 +136,7 @@ BAD: list[tuple[Any, str]] = [
     (_event("A", _field("x", "equal", 1)), "did you mean 'equals'"),
     (_event("A", _field("x", "equals")), "event_properties[0].value: must be given"),
     (_event("A", _field("x", "equals", [])), "must not be empty"),
-    (_event("A", _field("x", "equals", {"a": 1})), "no string or number"),
+    (_event("A", _field("x", "equals", {"a": 1})), "not a string or number"),
     (_event("A", _field("x", "equals", 2**63)), "larger than any number"),
     (_event("A", _field("x", "contains", 5)), "looks for strings"),
     (_event("A", _field("x", "less_than", "5")), "compared as a number"),

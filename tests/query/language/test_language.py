@@ -73,7 +73,7 @@ def test_nesting_up_to_the_limit_is_taken_and_beyond_is_refused() -> None:
         return "(" * depth + "a = 1" + ")" * depth
 
     assert print_question(parse(nested(QUERY_NESTING_MAX))) == "a = 1"
-    with pytest.raises(QuerySyntaxError, match="inside each other") as caught:
+    with pytest.raises(QuerySyntaxError, match="nested") as caught:
         parse(nested(QUERY_NESTING_MAX + 1))
     assert caught.value.column == QUERY_NESTING_MAX + 1
 

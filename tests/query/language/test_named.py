@@ -79,7 +79,7 @@ def _chain(length: int) -> dict[str, str]:
 
 def test_depth_up_to_the_limit_is_taken_and_beyond_is_refused() -> None:
     assert _written('in_segment("s0")', **_chain(NAMED_SEGMENT_DEPTH_MAX)) == "x = 1"
-    with pytest.raises(QueryInvalid, match=f"more than {NAMED_SEGMENT_DEPTH_MAX} segments"):
+    with pytest.raises(QueryInvalid, match=f"more than {NAMED_SEGMENT_DEPTH_MAX} nested segments"):
         _written('in_segment("s0")', **_chain(NAMED_SEGMENT_DEPTH_MAX + 1))
 
 

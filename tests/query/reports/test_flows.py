@@ -212,7 +212,7 @@ def test_flows_without_meaning_say_why(text: str) -> None:
     [
         ('flow("Home")', "needs depth"),
         ('flow("Home".x, depth: 2)', "takes no property"),
-        ('flow("Home", depth: 2, direction: up)', "no value of 'direction'"),
+        ('flow("Home", depth: 2, direction: up)', "not a value of 'direction'"),
         ('flow("Home", depth: 2, only: [1])', "names in quotes"),
         ('flow("Home", depth: 2, within: 7d, of_first: "A")', "needs 'for' as well"),
         ('flow("Home", depth: 2) and everyone', "stands alone"),

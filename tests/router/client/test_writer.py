@@ -215,7 +215,7 @@ def test_problems_nobody_listens_to_are_logged(caplog: pytest.LogCaptureFixture)
     cluster.error = FAILED
     with Writer(cluster) as writer:
         writer.track("A", "ann@example.com")
-    assert "1 records were lost: gone" in caplog.text
+    assert "1 record was lost: gone" in caplog.text
     assert "ann@example.com" not in caplog.text
 
 

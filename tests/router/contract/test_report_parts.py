@@ -119,7 +119,7 @@ def test_a_funnel_on_a_terminal_shows_groups_times_and_what_is_open() -> None:
     assert "(none)" in shown
     assert "median 12.5 h, from 1.0 h to 1.0 d" in shown
     still_open = _answered('funnel("View" -> "Sell", within: 2d)', _BUYS, 2 * _DAY)
-    assert "1 have not converted and still may" in _shown(*funnel_tables(still_open))
+    assert "1 has not converted and still may" in _shown(*funnel_tables(still_open))
 
 
 def test_a_funnel_by_a_list_counts_a_user_under_each_item() -> None:

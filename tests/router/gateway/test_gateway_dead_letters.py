@@ -193,10 +193,10 @@ def test_letters_are_sent_again_after_a_fix_and_none_is_taken_twice(
     assert gateway.profile(user_id="u-1").event_count == 3
     assert {each.code for each in gateway.letters()} == {"TYPE_UNKNOWN", "RECORD_MALFORMED"}
     assert (
-        "1 records were dropped"
+        "1 record was dropped"
         in run.invoke(command.dead_letters, ["drop", "web", "--code", "TYPE_UNKNOWN", *data]).stdout
     )
-    assert "1 records were dropped" in run.invoke(command.dead_letters, ["drop", "web", *data]).stdout
+    assert "1 record was dropped" in run.invoke(command.dead_letters, ["drop", "web", *data]).stdout
     assert run.invoke(command.dead_letters, ["list", *data]).stdout == "none\n"
 
 

@@ -264,7 +264,7 @@ def test_g10_no_key_is_an_error_that_clients_know(gateway: GatewayCluster) -> No
         answer = gateway.post("/v1/batch", batch(track("g10", "g10")))
     finally:
         gateway.http.auth = ("web", "")
-    assert answer.status_code == 401 and "invalid write key" in answer.text
+    assert answer.status_code == 401 and "no write key was sent" in answer.text
     assert gateway.count('did("g10")') == 0
 
 

@@ -261,7 +261,7 @@ def test_half_a_character_costs_its_record_alone(tmp_path: Path) -> None:
     path.write_bytes(f"{_HEADER}u,Buy,2026-03-01T10:00:00Z,1,x+2AA-\nv,Buy,2026-03-01T10:00:00Z,1,x\n".encode())
     records, outcome = imported(path, reading=Reading(encoding="utf-7"))
     assert ([each.user for each in records], outcome.codes) == (["v"], {"TEXT_INVALID": 1})
-    assert "f.csv line 2: column 'b' holds bytes that are no utf-7 (U+D800)" in outcome.said
+    assert "f.csv line 2: column 'b' holds bytes that are not utf-7 (U+D800)" in outcome.said
 
 
 def test_a_file_is_read_a_block_at_a_time(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_a_line_longer_than_any_record_costs_itself_alone(write: Write, monkeypa
     row = "u,Buy,2026-03-01T10:00:00Z,1,x\n"
     records, outcome = imported(write(f"{_HEADER}{row}u,Buy,2026-03-01T10:00:00Z,1,{'y' * 250}\n{row}{row}"))
     assert (len(records), outcome.codes) == (3, {"RECORD_MALFORMED": 1})
-    assert "f.csv line 3: no CSV: the line has more than" in outcome.said
+    assert "f.csv line 3: not CSV: the line has more than" in outcome.said
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def test_what_name_is_taken_for_is_said_before_it_is_sent(tmp_path: Path, kind: 
         path.write_text("user_id,name,time\nu,Ann,2026-03-01\n" if kind == "csv" else json.dumps(row))
         return " ".join(notes(open_source(path, None), ColumnMapping(**mapped)))
 
-    assert "'name' is taken for an attribute" in said() and "--event name" in said()
-    assert "'name' is taken for a property" in said(event_name="Buy")
+    assert "'name' is read as an attribute" in said() and "--event name" in said()
+    assert "'name' is read as a property" in said(event_name="Buy")
     assert said(event="name") == ""
 
 

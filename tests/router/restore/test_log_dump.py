@@ -36,6 +36,19 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_place_without_a_cluster_is_said_and_not_called_damaged(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        done = CliRunner().invoke(log, ["dump", "--data", str(place)])
+        assert done.exit_code == 1, done.output
+        assert done.stderr == f"error: there is no cluster in {place}; give the --data directory of `cdp up`\n"
+
+
+def test_data_without_their_cluster_file_are_said_to_lack_it(data: Path) -> None:
+    (data / "cluster.json").unlink()
+    done = CliRunner().invoke(log, ["dump", "--data", str(data)])
+    assert done.exit_code == 1 and f"{data / 'cluster.json'} is missing" in done.stderr
+
+
 @pytest.mark.parametrize(("options", "shards"), [([], [0, 1, 2]), (["--shard", "2"], [2])])
 def test_added_shards_are_listed_too(data: Path, options: list[str], shards: list[int]) -> None:
     done = CliRunner().invoke(log, ["dump", "--data", str(data), "--json", "--records", *options])
