@@ -64,7 +64,7 @@ def _refused(data: Path, *options: object, port: object = 0) -> str:
 
 
 def _refused_by_a_shard(data: Path) -> str:
-    """What `cdp up`, run in this process, says when a shard that it has started refuses; it leaves no process behind."""
+    """What `cdp up`, run in this process, says when a shard that it started refuses; it leaves no process behind."""
     before = {process.pid for process in processes_of(data)}
     message = error_of("up", "--data", data, "--port", 0)
     assert {process.pid for process in processes_of(data)} == before

@@ -54,7 +54,9 @@ def _invisible() -> list[str]:
 
 def test_whatever_shows_nothing_names_nobody() -> None:
     blocked = Blocked()
-    assert [f"U+{ord(each):04X}" for each in _invisible() if not blocked(each) or not blocked(f"{each}null{each}")] == []
+    assert [
+        f"U+{ord(each):04X}" for each in _invisible() if not blocked(each) or not blocked(f"{each}null{each}")
+    ] == []
 
 
 @given(st.lists(
