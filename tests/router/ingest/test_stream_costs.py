@@ -19,7 +19,7 @@ from cdp_store.limits import MIB
 from tests.router.served_cluster import OPTIONS
 
 MESSAGE_BYTES = 30 * MIB
-STREAMS = 16
+STREAMS = 32
 GROWTH_MAX = STREAMS * MESSAGE_BYTES // 2  # one or two messages, and what allocators keep for the next ones
 OWN_CONNECTION = (*OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 
