@@ -116,7 +116,7 @@ def test_a_damaged_log_is_refused_with_file_and_place_and_left_as_it_is(copied: 
     data = bytearray(log.read_bytes())
     data[200] ^= 1
     log.write_bytes(data)
-    message = _refused_by(1, copied)
+    message = _refused_by_a_shard(copied)  # and the other shard, which is whole, is stopped
     assert str(log) in message
     assert "byte" in message
     assert log.read_bytes() == bytes(data)
