@@ -6,6 +6,12 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 CLIENTS_STAMP := tests/clients/node_modules/.package-lock.json
 PYTEST := $(BIN)/python -m pytest
+# The usual tests write thousands of files and wait for the sync of each: they do that in memory where there is room.
+# The longest stay on the disk. What a run that fails leaves behind goes with the next one.
+IN_MEMORY := $(shell test -w /dev/shm && test "$$(df -Pm /dev/shm | awk 'NR == 2 {print $$4}')" -ge 6000 && echo /dev/shm)
+USUAL := $(if $(IN_MEMORY),PYTEST_DEBUG_TEMPROOT=$(IN_MEMORY)) $(PYTEST) -o tmp_path_retention_count=1
+# A library that takes a second to load in each process, and the file of long tests that needs it.
+NOT_LOADED := -p no:schemathesis --ignore tests/router/gateway/test_gateway_document.py
 
 .DEFAULT_GOAL := help
 # Tests start many processes; without compiled modules each of them would spend a second on compiling.
@@ -36,7 +42,7 @@ demo: warm ## Start a cluster on real data, ask it twelve questions, stop it
 	@$(BIN)/python -m benchmarks.demo
 
 test: warm ## Run all tests but the longest (minutes)
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --ignore tests/clients
+	$(USUAL) -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --ignore tests/clients $(NOT_LOADED)
 
 test-long: warm ## Run the longest: clusters that are killed, moved, damaged, and loaded by many clients (minutes)
 	$(PYTEST) -n 2 --dist loadfile -m long
@@ -52,7 +58,7 @@ test-clients: warm clients ## Run these libraries against the gateway; those for
 	$(PYTEST) -n 2 --dist loadfile -rs tests/clients
 
 test-fast: warm ## Run the tests of store and query layers only
-	$(PYTEST) -n 2 --dist loadfile tests/store tests/query
+	$(USUAL) -n 2 --dist loadfile tests/store tests/query
 
 torture: warm ## Crash schedules, lives of a cluster on a bad network, damaged files, orders of arrival, kills of real processes: new seeds, SECONDS each (default 600)
 	$(BIN)/python -m tests.simulation --seconds $(or $(SECONDS),600)

@@ -23,8 +23,10 @@ BUCKETS: Final = 1000  # parts of the population that segments can name; frozen,
 
 # Sealing and compaction.
 DELTA_EVENTS_MAX: Final = 131_072  # per partition: bounds the cost for a query to sort an unsealed tail
+READ_DELTA_EVENTS_MAX: Final = 4096  # the same while questions read the tail: each sorts it anew
 BUCKET_CHUNKS_MAX: Final = 4  # chunks of one name and bucket before compaction merges them
 CHUNKS_MERGED_MIN: Final = 2
+CHUNK_GROWTH: Final = 8  # while questions read: a chunk is merged with newer ones before these hold an eighth as much
 SPARSE_BUCKET_EVENTS: Final = (
     1024  # below, a chunk's fixed cost exceeds that of 64-bit times in a chunk of several buckets
 )

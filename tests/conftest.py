@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -12,6 +13,10 @@ settings.register_profile(
     "ci", deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+
+# Each of the many small objects that tests make would be looked at several times, for cycles that hardly any form part
+# of: the search takes a twentieth of the processor as it is set at first.
+gc.set_threshold(20_000)
 
 
 @pytest.hookimpl(optionalhook=True)

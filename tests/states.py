@@ -42,18 +42,19 @@ def spread(shards: Shards, records: Sequence[Record], size: int) -> list[Spread]
 
 
 def every_state(records: Sequence[Record], size: int) -> Iterator[tuple[str, Shards]]:
-    """Shards with the records, by a name of their state: one and four partitions, sealed to different degrees.
+    """Shards with the records, by a name of their state: sealed to four degrees, two of them in one partition and two
+    in four; the records say which two.
 
     Shards that were unsealed are sealed next: they must be done with when the next ones are taken.
     """
-    for partition_count in (1, 4):
-        shards = Shards(partition_count)
-        batches = spread(shards, records, size)
-        unsealed(shards, batches)
-        yield f"unsealed, {partition_count} partitions", shards
-        shards.seal()
-        yield f"sealed, {partition_count} partitions", shards
-        for fill in (half_sealed, compacted):
-            shards = Shards(partition_count)
-            fill(shards, batches)
-            yield f"{fill.__name__}, {partition_count} partitions", shards
+    counts = (1, 4) if sum(record.ts for record in records) % 2 else (4, 1)
+    shards = Shards(counts[0])
+    unsealed(shards, spread(shards, records, size))
+    yield f"unsealed, {counts[0]} partitions", shards
+    shards.seal()
+    yield f"sealed, {counts[0]} partitions", shards
+    batches = spread(Shards(counts[1]), records, size)
+    for fill in (half_sealed, compacted):
+        shards = Shards(counts[1])
+        fill(shards, batches)
+        yield f"{fill.__name__}, {counts[1]} partitions", shards

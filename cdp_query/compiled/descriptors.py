@@ -183,6 +183,7 @@ def unsealed_fields(view: PartitionView) -> tuple[int, ...]:
     known = view.tables.get("unsealed")
     if not isinstance(known, tuple):
         delta = view.events.delta
+        delta.delta.note_scan()
         arrays = (delta.rows, delta.names, delta.times, delta.ends, delta.keys, delta.kinds, delta.raws)
         known = view.tables["unsealed"] = (len(delta), *(address_of(array) for array in arrays))
     return known

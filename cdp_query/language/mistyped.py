@@ -50,7 +50,7 @@ def kinds_held(view: PartitionView, names: Names) -> dict[tuple[bool, str], froz
     for name in names.attributes & schema.attributes.keys():
         number = schema.attributes[name]
         kinds = {kind for _, block in blocks(view, number, TIME_MAX_MS) for kind in block.columns}
-        for chunk in view.changes.chunks(number):
+        for chunk in view.changes.pieces(number):
             kinds.update(map(Kind, np.unique(changed_to(chunk, np.arange(len(chunk)))[0]).tolist()))
         found[True, name] = _with_written(view, number, kinds - {Kind.UNSET}, attribute=True)
     events = [schema.events[name] for name in names.events & schema.events.keys()] or list(schema.events.values())

@@ -10,12 +10,11 @@ import numpy as np
 from cdp_query.bind.bound import BoundSequence
 from cdp_query.calendar.windows import Interval
 from cdp_query.kernels import steps
+from cdp_query.scan.merged import merged, source_fields
 from cdp_query.scan.scan import Scanned, filter_mask, overlapping
 from cdp_query.stats import NodeStats
-from cdp_store.arrays import I64, U8, U32, AnyArray, Bools
+from cdp_store.arrays import I64, U8, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.events.chunk_sealing import order_by_row_time
-from cdp_store.limits import MORSEL_BITS, MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
 
 _NONE = (0,) * steps.SOURCE_FIELDS
@@ -33,37 +32,15 @@ class _Source:
 
     def fields(self) -> tuple[int, ...]:
         """Its row of the kernel's table."""
-        chunk = self.chunk
-        run_rows, run_starts, run_offsets, times = chunk.addresses
-        wide = chunk.times.itemsize == 8
-        return (
-            run_rows,
-            run_starts,
-            run_offsets,
-            chunk.run_offsets.shape[0] - 1,
-            times,
-            wide,
-            chunk.base_ms,
-            0 if self.mask is None else self.mask.ctypes.data,
-            self.wanted.first_ms,
-            self.wanted.last_ms,
-            self.whole and not wide and self.mask is None,
-        )
-
-    def events(self) -> tuple[U32, I64]:
-        """(rows, epoch ms) of the events that count."""
-        times = self.chunk.full_times()
-        inside: Bools = (times >= self.wanted.first_ms) & (times <= self.wanted.last_ms)
-        scanned = Scanned(self.chunk, inside).where(self.mask)
-        return scanned.rows(), scanned.times()
+        return source_fields(Scanned(self.chunk, self.mask), self.wanted, is_plain=self.whole)
 
 
 @dataclass(slots=True)
 class StepSources:
-    """The kernel's table, i64[groups, steps, SOURCE_FIELDS], and the arrays it points to that need a reference here."""
+    """The kernel's table, i64[groups, steps, SOURCE_FIELDS], and what holds the arrays that it points to."""
 
     table: I64
-    held: list[AnyArray] = field(default_factory=list)
+    held: list[_Source] = field(default_factory=list)
 
 
 def depth_of_steps(view: PartitionView, node: BoundSequence, horizon: Interval, depth: U8, stats: NodeStats) -> None:
@@ -93,12 +70,10 @@ def _laid_out(sources: Sequence[_Source], length: int) -> StepSources:
     for number, group in enumerate(groups):
         for step in range(length):
             of_step = [source for source in group if source.step == step]
-            if len(of_step) == 1:
-                laid_out.table[number, step] = of_step[0].fields()
-                if of_step[0].mask is not None:
-                    laid_out.held.append(of_step[0].mask)
-            elif of_step:
-                laid_out.table[number, step] = _merged(of_step, laid_out.held)
+            if of_step:
+                source = of_step[0] if len(of_step) == 1 else _merged(of_step)
+                laid_out.table[number, step] = source.fields()
+                laid_out.held.append(source)
     return laid_out
 
 
@@ -113,21 +88,8 @@ def _apart_in_time(sources: Sequence[_Source]) -> Iterator[list[_Source]]:
     yield group
 
 
-def _merged(sources: Sequence[_Source], held: list[AnyArray]) -> tuple[int, ...]:
-    """The table's row of one step's events from chunks that overlap others: sorted together, in arrays of their own."""
-    parts = [source.events() for source in sources]
-    rows, times = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    if not rows.size:
-        return _NONE
-    order = order_by_row_time(rows, times)
-    rows, times = rows[order], np.ascontiguousarray(times[order])
-    firsts = np.flatnonzero(np.concatenate([np.ones(1, np.bool_), rows[1:] != rows[:-1]]))
-    run_rows = rows[firsts]
-    run_starts = np.append(firsts, rows.shape[0]).astype(np.uint32)
-    morsels = (int(rows[-1]) >> MORSEL_BITS) + 1
-    borders = np.arange(morsels + 1, dtype=np.int64) * MORSEL_ROWS
-    run_offsets: I64 = np.searchsorted(run_rows, borders).astype(np.int64)
-    index = (run_rows & np.uint32(MORSEL_ROWS - 1)).astype(np.uint16), run_starts, run_offsets
-    held.extend((*index, times))
-    first_ms, last_ms = int(times.min()), int(times.max())
-    return *(array.ctypes.data for array in index), morsels, times.ctypes.data, 1, 0, 0, first_ms, last_ms, 0
+def _merged(sources: Sequence[_Source]) -> _Source:
+    """One step's events of chunks that overlap others as one source."""
+    wanted = sources[0].wanted
+    chunk = merged([Scanned(source.chunk, source.mask) for source in sources], wanted)
+    return _Source(sources[0].step, chunk, wanted, None, True)

@@ -1,7 +1,7 @@
 """Events in the order of their times, chunk after chunk.
 
 Most chunks of a name follow each other in time, so that a kernel with a state per row can process them in turn. Chunks
-with overlapping times (of several names, or not yet merged) are sorted together first.
+with overlapping times (of several names, or not yet compacted) are merged first.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
+from cdp_query.scan.merged import merged
 from cdp_query.scan.scan import Scanned, scan
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, U32
-from cdp_store.events.chunk_sealing import order_by_row_time
 from cdp_store.memory.view import PartitionView
 
-Group = tuple[Scanned, ...]
+Group = tuple[Scanned, ...]  # of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +36,28 @@ class Stretch:
 
 
 def groups(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Group]:
-    """Scanned chunks, those that overlap in time together; every group comes after the groups before it."""
+    """Scanned chunks, those that overlap in time merged to one; every group comes after the groups before it."""
     found = sorted(enumerate(scan(view, events, interval, stats)), key=lambda entry: entry[1].chunk.first_ms)
     open_group, end_ms = list[tuple[int, Scanned]](), 0
     for number, scanned in found:
         stats.bytes += scanned.chunk.times.nbytes
         if open_group and scanned.chunk.first_ms > end_ms:
-            yield _in_order(open_group)
+            yield _as_one(open_group)
             open_group = []
         end_ms = max(end_ms, scanned.chunk.last_ms) if open_group else scanned.chunk.last_ms
         open_group.append((number, scanned))
     if open_group:
-        yield _in_order(open_group)
+        yield _as_one(open_group)
 
 
-def _in_order(group: Sequence[tuple[int, Scanned]]) -> Group:
-    return tuple(scanned for _, scanned in sorted(group, key=lambda entry: entry[0]))
+def _as_one(group: Sequence[tuple[int, Scanned]]) -> Group:
+    in_order = [scanned for _, scanned in sorted(group, key=lambda entry: entry[0])]
+    return tuple(in_order) if len(in_order) == 1 else (Scanned(merged(in_order), None),)
 
 
 def stretch(group: Group) -> Stretch:
     """The events of a group that count, sorted."""
-    rows: U32 = np.concatenate([scanned.rows() for scanned in group])
-    times: I64 = np.concatenate([scanned.times() for scanned in group])
-    chosen = [scanned.events() for scanned in group]
-    places = [np.arange(len(one.chunk)) if at is None else at for one, at in zip(group, chosen, strict=True)]
-    sources: U32 = np.repeat(np.arange(len(group), dtype=np.uint32), [at.shape[0] for at in places])
-    positions: I64 = np.concatenate(places).astype(np.int64)
-    if len(group) == 1:
-        return Stretch(rows, times, sources, positions)
-    order = order_by_row_time(rows, times)
-    return Stretch(rows[order], times[order], sources[order], positions[order])
+    (scanned,) = group
+    rows, times, chosen = scanned.rows(), scanned.times(), scanned.events()
+    positions: I64 = np.arange(len(scanned.chunk)) if chosen is None else chosen
+    return Stretch(rows, times, np.zeros(rows.shape[0], np.uint32), positions)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cdp_store.arrays import I64, U16, U32, AnyArray
 from cdp_store.columns.column import EventColumn
+from cdp_store.kernels.sealing import addresses_of
 from cdp_store.limits import BUCKET_MS, MORSEL_BITS
 from cdp_store.values import Kind
 
@@ -25,8 +26,7 @@ class EventChunk:
     times       u32[n] (i64[n] if a chunk spans many buckets), ms since base_ms, the start of `bucket`
     columns     by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
-    addresses are those of run_rows, run_starts, run_offsets and times, for kernels that walk over many chunks.
-    described keeps what such kernels are told about each column.
+    described keeps what compiled kernels are told about each column.
     """
 
     bucket: int
@@ -38,15 +38,20 @@ class EventChunk:
     run_offsets: I64
     times: AnyArray
     columns: Mapping[ColumnKey, EventColumn]
-    addresses: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+    _addresses: tuple[int, int, int, int] | None = field(default=None, init=False, repr=False, compare=False)
     described: dict[ColumnKey, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        arrays = (self.run_rows, self.run_starts, self.run_offsets, self.times)
-        object.__setattr__(self, "addresses", tuple(array.ctypes.data for array in arrays))
 
     def __len__(self) -> int:
         return int(self.times.shape[0])
+
+    @property
+    def addresses(self) -> tuple[int, int, int, int]:
+        """Those of run_rows, run_starts, run_offsets and times, for kernels that walk over many chunks."""
+        if (found := self._addresses) is None:
+            # Asked for only where a kernel needs them: that costs more than all else of a small chunk.
+            found = addresses_of(self.run_rows, self.run_starts, self.run_offsets, self.times)
+            object.__setattr__(self, "_addresses", found)
+        return found
 
     @property
     def index_nbytes(self) -> int:

@@ -213,7 +213,7 @@ def compact(chunks: Sequence[EventChunk], layout: Layout = LAYOUT, kept: Bools |
     cut = layout.cut(times[order])
     order = order if cut.order is None else order[cut.order]
     keys = dict.fromkeys(key for chunk in chunks for key in chunk.columns)
-    columns = ((key, *_joined(chunks, key, order)) for key in keys)
+    columns = ((key, *joined(chunks, key, order)) for key in keys)
     return _chunks(rows[order], times[order], columns, cut)
 
 
@@ -224,7 +224,8 @@ def renumber(chunk: EventChunk, ranks: U32) -> EventChunk:
     return replace(chunk, run_rows=local, run_offsets=_morsel_offsets(run_rows))
 
 
-def _joined(chunks: Sequence[EventChunk], key: ColumnKey, order: I64) -> tuple[I64, Bools | None]:
+def joined(chunks: Sequence[EventChunk], key: ColumnKey, order: I64) -> tuple[I64, Bools | None]:
+    """The raw values of a column of some chunks, one after the other and then in `order`; presence, or None for all."""
     columns = [chunk.columns.get(key) for chunk in chunks]
     parts = [
         np.zeros(len(chunk), np.int64) if column is None else column.raws()

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from cdp_store.arrays import I64, U8, U16, U32
 from cdp_store.columns.growable import Growable
-from cdp_store.events.chunk import EventChunk
 from cdp_store.events.chunk_sealing import EventColumns, seal
-from cdp_store.events.layout import LAYOUT, Layout
+from cdp_store.events.delta_chunks import chunks_of_name, held_nbytes
+from cdp_store.events.layout import LAYOUT, Chunks, Layout
 from cdp_store.kernels import sealing
+
+# A tail of so many events, or of an eighth of those before it, is sorted for itself at each question: that takes some
+# microseconds, and the rest is sorted once for all questions until then.
+_TAIL_EVENTS: Final = 4096
+_TAIL_SHIFT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +50,33 @@ class EventDelta:
         self._keys = Growable(np.uint16)
         self._kinds = Growable(np.uint8)
         self._raws = Growable(np.int64)
-        # Chunks sorted for a query, kept until more events arrive: name -> (event count, chunks).
-        self.sorted_names = dict[int, tuple[int, tuple[EventChunk, ...]]]()
+        self.key_count = 0  # one more than the largest key
+        # Sorted for questions, by name: (count, chunks of the name's events among so many first ones), and what one
+        # reading has beyond them: (first, count, chunks of events first:count). Any thread may put others in their
+        # place, since each says what it holds.
+        self.sorted_names = dict[int, tuple[int, Chunks]]()
+        self.sorted_tails = dict[int, tuple[int, int, Chunks]]()
+        self._is_scanned = False  # a question has read its arrays as they are
+        # A short delta may stay for long: snapshots know its chunks again, and write them once.
+        self.sealed_names = dict[int, tuple[int, Chunks]]()
 
     def __len__(self) -> int:
         return self._rows.count
 
+    @property
+    def is_read(self) -> bool:
+        """True if a question has read events of it."""
+        return self._is_scanned or bool(self.sorted_names or self.sorted_tails)
+
+    def note_scan(self) -> None:
+        """Notes that a question reads its arrays as they are: it had better stay short."""
+        self._is_scanned = True
+
     def append(self, events: ArrivedEvents) -> None:
         """Adds events; a handful of array copies, whatever the number of names and properties."""
         first_triple = self._keys.count
+        # Before the events: whoever reads them finds it large enough.
+        self.key_count = max(self.key_count, int(events.triple_keys.max(initial=0)) + 1)
         self._ends.extend(np.cumsum(events.property_counts, dtype=np.int64) + first_triple)
         self._keys.extend(events.triple_keys)
         self._kinds.extend(events.triple_kinds)
@@ -98,7 +122,10 @@ class EventDelta:
     @property
     def nbytes(self) -> int:
         parts = (self._rows, self._names, self._times, self._ends, self._keys, self._kinds, self._raws)
-        return sum(part.nbytes for part in parts)
+        # Copied first: questions may sort more names meanwhile.
+        kept = [chunks for _, chunks in (*tuple(self.sorted_names.values()), *tuple(self.sealed_names.values()))]
+        kept += [chunks for _, _, chunks in tuple(self.sorted_tails.values())]
+        return sum(part.nbytes for part in parts) + sum(held_nbytes(chunk) for chunks in kept for chunk in chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +144,44 @@ class DeltaReading:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
-    def chunks(self, name: int) -> tuple[EventChunk, ...]:
-        """The events of one name, sealed for this reading."""
-        known = self.delta.sorted_names.get(name)
+    def chunks(self, name: int) -> Chunks:
+        """The events of one name, sealed as the layout cuts them: for what keeps them."""
+        known = self.delta.sealed_names.get(name)
         if known is not None and known[0] == len(self):
             return known[1]
         chunks = seal(self.columns(name), self.delta.layout)
-        self.delta.sorted_names[name] = (len(self), chunks)
+        if len(self) <= _TAIL_EVENTS:
+            self.delta.sealed_names[name] = len(self), chunks
         return chunks
 
-    def columns(self, name: int) -> EventColumns:
-        """The events of one name in order of arrival."""
-        members: I64 = np.flatnonzero(self.names == name).astype(np.int64)
+    def pieces(self, name: int) -> Chunks:
+        """The events of one name, in order of arrival, as few chunks for a question; they may share buckets.
+
+        What was sorted for earlier questions is used again: the name's events among the first so many of the delta,
+        and one tail. Only a tail that has grown long is sorted together with all before it.
+        """
+        delta, count = self.delta, len(self)
+        sorted_count, chunks = delta.sorted_names.get(name, (0, ()))
+        if sorted_count > count:
+            return self._tail(name, 0)  # a view from before, held while later ones were asked
+        if count - sorted_count <= max(_TAIL_EVENTS, sorted_count >> _TAIL_SHIFT):
+            return (*chunks, *self._tail(name, sorted_count)) if count > sorted_count else chunks
+        chunks = chunks_of_name(self, name, 0)
+        delta.sorted_names[name] = count, chunks
+        delta.sorted_tails.pop(name, None)
+        return chunks
+
+    def _tail(self, name: int, first: int) -> Chunks:
+        known = self.delta.sorted_tails.get(name)
+        if known is not None and known[:2] == (first, len(self)):
+            return known[2]
+        chunks = chunks_of_name(self, name, first)
+        self.delta.sorted_tails[name] = first, len(self), chunks
+        return chunks
+
+    def columns(self, name: int, first: int = 0) -> EventColumns:
+        """The events of one name from position `first` on, in order of arrival."""
+        members: I64 = np.flatnonzero(self.names[first:] == name).astype(np.int64) + first
         parts = sealing.take_events(members, self.rows, self.times, self.ends, self.keys, self.kinds, self.raws)
         return EventColumns(*parts)
 

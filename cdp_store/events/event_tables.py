@@ -26,9 +26,14 @@ class EventsReading:
     delta: DeltaReading
 
     def chunks(self, name: int) -> Chunks:
-        """Chunks of a name; those that share a bucket are in order of arrival."""
+        """Chunks of a name as the layout cuts them, to be kept; those that share a bucket are in order of arrival."""
         sealed = self.sealed.get(name, ())
         return (*sealed, *self.delta.chunks(name)) if len(self.delta) else sealed
+
+    def pieces(self, name: int) -> Chunks:
+        """The same events for a question: of the delta as little as possible is sorted anew (`DeltaReading.pieces`)."""
+        sealed = self.sealed.get(name, ())
+        return (*sealed, *self.delta.pieces(name)) if len(self.delta) else sealed
 
     def names(self) -> list[int]:
         """Ids of the names that have events."""
@@ -60,6 +65,12 @@ class EventTables:
         self._sealed = dict(sealed or {})
         self._looked_through: tuple[Mapping[int, Chunks], int] | None = None
         self._delta = EventDelta(layout)
+        self._is_read = False  # questions read the delta that was sealed last
+
+    @property
+    def is_read(self) -> bool:
+        """True if questions read what arrives: sealing often and merging early is worth its work."""
+        return self._is_read or self._delta.is_read
 
     @property
     def delta_count(self) -> int:
@@ -100,6 +111,7 @@ class EventTables:
         for name, chunks in sealed.chunks.items():
             tables[name] = (*tables.get(name, ()), *chunks)
         self._sealed = tables
+        self._is_read = self._delta.is_read
         self._delta = self._delta.tail(sealed.event_count)
 
     def install_compaction(self, done: Compacted) -> None:
@@ -152,9 +164,9 @@ def prepare_seal(reading: EventsReading) -> SealedDelta:
     return SealedDelta(delta.delta, len(delta), chunks)
 
 
-def prepare_compactions(reading: EventsReading, least: int) -> Iterator[Compacted]:
-    """Merges every set of at least `least` chunks that the layout groups together."""
+def prepare_compactions(reading: EventsReading, least: int, growth: int = 0) -> Iterator[Compacted]:
+    """Merges every set of at least `least` chunks that the layout groups together; `growth` as for `Layout.due`."""
     layout = reading.delta.delta.layout
     for name, chunks in reading.sealed.items():
-        for sources in layout.due(chunks, least):
+        for sources in layout.due(chunks, least, growth):
             yield Compacted(name, sources, compact(sources, layout))

@@ -68,28 +68,34 @@ class Layout:
         sealing.order_by_span(times, BUCKET_MS, low, spans, stops - sizes, order)
         return Cut(order, tuple(map(slice, (stops - sizes).tolist(), stops.tolist())))
 
-    def due(self, chunks: Sequence[EventChunk], least: int) -> Iterator[Chunks]:
+    def due(self, chunks: Sequence[EventChunk], least: int, growth: int = 0) -> Iterator[Chunks]:
         """Sets of at least `least` chunks of one name that belong together, each in order of arrival, as `chunks` is.
 
         Chunks that overlap in buckets form a group; sparse groups join their neighbours. A set whose columns would not
         fit is split into neighbours. So a chunk that is left out shares no bucket with those of the set, or comes
         before or after all of them.
+
+        With `growth`, smaller sets are due too: the newest chunks of a group that share buckets, from the first one on
+        that has less than `growth` times the events of all after it. So sizes stay apart by that factor, and an event
+        is merged some times for each such step, not at each seal.
         """
         run, size = list[int](), 0
         for group in _overlapping(chunks):
             events = sum(len(chunks[index]) for index in group)
             sparse = events < self.sparse_events
             if not sparse or size + events > self.wide_events_max:
-                yield from self._crowded(chunks, run, least)
+                yield from self._crowded(chunks, run, least, growth)
                 run, size = [], 0
             if sparse:
                 run, size = run + group, size + events
             else:
-                yield from self._crowded(chunks, group, least)
-        yield from self._crowded(chunks, run, least)
+                yield from self._crowded(chunks, group, least, growth)
+        yield from self._crowded(chunks, run, least, growth)
 
-    def _crowded(self, chunks: Sequence[EventChunk], members: list[int], least: int) -> Iterator[Chunks]:
+    def _crowded(self, chunks: Sequence[EventChunk], members: list[int], least: int, growth: int) -> Iterator[Chunks]:
         if not members or len(members) < least:
+            if growth:
+                yield from self._outgrown([chunks[index] for index in sorted(members)], growth)
             return
         for run in self._fitting([chunks[index] for index in sorted(members)]):
             if len(run) == len(members):
@@ -97,6 +103,18 @@ class Layout:
             elif len(run) >= least:
                 # A chunk that does not fit may have held them together: merging them as they are would never end.
                 yield from self.due(run, least)
+
+    def _outgrown(self, chunks: Sequence[EventChunk], growth: int) -> Iterator[Chunks]:
+        first, newer = len(chunks), 0
+        while first and (first == len(chunks) or len(chunks[first - 1]) < growth * newer):
+            first -= 1
+            newer += len(chunks[first])
+        newest = chunks[first:]
+        for group in _overlapping(newest):
+            sources = [newest[index] for index in sorted(group)]
+            # Those that share no bucket would be cut as they are, again and again.
+            if len(sources) > 1 and len(list(self._fitting(sources))) == 1:
+                yield tuple(sources)
 
     def _fitting(self, chunks: Sequence[EventChunk]) -> Iterator[list[EventChunk]]:
         """The chunks as runs of neighbours whose columns fit one chunk."""

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from cdp_store.events.event_tables import EventTables, prepare_compactions, prepare_seal
+from cdp_store.limits import CHUNK_GROWTH, READ_DELTA_EVENTS_MAX
 
 Locked = Callable[[], AbstractContextManager[None]]
 
 
 def is_due(tables: EventTables, delta_max: int, chunks_max: int) -> bool:
     """True if `maintain` would find anything to do; the caller holds the lock of the tables."""
-    return tables.delta_count > delta_max or not tables.nothing_due(chunks_max)
+    return tables.delta_count > _most_unsealed(tables, delta_max) or not tables.nothing_due(chunks_max)
 
 
 def maintain(tables: EventTables, locked: Locked, delta_max: int, chunks_max: int) -> bool:
     """Seals a delta of more than `delta_max` events, then merges chunks until nothing is due; True if it did anything.
 
+    While questions read the tables, smaller deltas are sealed, and newer chunks merged before there are `chunks_max`.
     `locked` holds the lock of the tables, for a swap that happens entirely or not at all.
     """
     worked = _seal(tables, locked, delta_max)
@@ -30,9 +32,14 @@ def maintain(tables: EventTables, locked: Locked, delta_max: int, chunks_max: in
     return worked
 
 
+def _most_unsealed(tables: EventTables, delta_max: int) -> int:
+    """Number of events that may stay unsealed: fewer while questions read them, which bulk loads need not pay for."""
+    return min(delta_max, READ_DELTA_EVENTS_MAX) if tables.is_read else delta_max
+
+
 def _seal(tables: EventTables, locked: Locked, delta_max: int) -> bool:
     with locked():
-        if tables.delta_count <= delta_max:
+        if tables.delta_count <= _most_unsealed(tables, delta_max):
             return False
         reading = tables.capture()
     sealed = prepare_seal(reading)
@@ -45,9 +52,9 @@ def _compact(tables: EventTables, locked: Locked, chunks_max: int) -> bool:
     with locked():
         if tables.nothing_due(chunks_max):
             return False
-        reading = tables.capture()
+        reading, growth = tables.capture(), CHUNK_GROWTH if tables.is_read else 0
     worked = False
-    for done in prepare_compactions(reading, chunks_max):
+    for done in prepare_compactions(reading, chunks_max, growth):
         with locked():
             tables.install_compaction(done)
         worked = True

@@ -157,7 +157,7 @@ def _runs(view: PartitionView, row: int) -> Iterator[_Stretch | _Current]:
     for name in range(len(view.schema.events)):
         yield from _stretches(view.event_chunks(name), name, row, is_attribute=False)
     for attribute in sorted(view.attributes):
-        yield from _stretches(view.changes.chunks(attribute), attribute, row, is_attribute=True)
+        yield from _stretches(view.changes.pieces(attribute), attribute, row, is_attribute=True)
         yield _Current(attribute, current_of(view, attribute, np.array([row], np.int64)))
 
 

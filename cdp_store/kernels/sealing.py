@@ -6,6 +6,7 @@ import numpy as np
 
 from cdp_store.arrays import F64, I32, I64, U8, U16, U32, AnyArray, Bools, Int
 from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.order import stable_order_by_digit, stable_order_by_row_time
 
 
 @kernel
@@ -84,6 +85,102 @@ def split_by_name(
             at += 1
         triple_places[name] = at
     return out_rows, out_times, out_events, out_keys, out_kinds, out_raws
+
+
+@kernel
+def sort_name(
+    names: U16,
+    rows: U32,
+    times: I64,
+    ends: I64,
+    keys: U16,
+    kinds: U8,
+    key_count: int,
+    name: int,
+    first: int,
+    morsel_bits: int,
+    bucket_ms: int,
+) -> tuple[I64, int, U32, U16, U32, I64, U32, I64, int, int]:
+    """The events of a name in a delta from position `first` on, in order of (row, time), stable in arrival.
+
+    (groups of their triples, key << 3 | kind, i64[g] ascending; number of triples; event of each place u32[n];
+    run_rows, run_starts and run_offsets of a chunk; times since the bucket of the earliest u32[n] or, where these do
+    not fit, i64[n]; first and last time). Keys are below `key_count`. One call for all of it: tails are short, and a
+    call costs as much as a hundred events. Reads 2 bytes an event, and of those with the name 40 and 3 a triple.
+    """
+    chosen, own_rows = np.empty(names.shape[0] - first, np.int64), np.empty(names.shape[0] - first, np.uint32)
+    given = np.zeros(key_count << 3, np.bool_)
+    count, triples, highest = 0, 0, 0
+    for event in range(first, names.shape[0]):
+        if names[event] == name:
+            chosen[count], own_rows[count] = event, rows[event]
+            highest = max(highest, int(rows[event]))
+            count += 1
+            start = ends[event - 1] if event > 0 else 0
+            triples += ends[event] - start
+            for triple in range(start, ends[event]):
+                given[np.int64(keys[triple]) << 3 | kinds[triple]] = True
+    own_times, low, high = np.empty(count, np.int64), 0, 0
+    for i in range(count):
+        at = int(times[chosen[i]])
+        own_times[i] = at
+        low, high = min(low, at) if i else at, max(high, at) if i else at
+    order = _order_of_few(own_rows[:count], highest)
+    stable_order_by_row_time(own_rows, own_times, order)
+    base = low // bucket_ms * bucket_ms
+    is_wide = high - base > 0xFFFFFFFF
+    events, ordered = np.empty(count, np.uint32), np.empty(count, np.uint32)
+    narrow, wide = np.empty(0 if is_wide else count, np.uint32), np.empty(count if is_wide else 0, np.int64)
+    for i in range(count):
+        events[i], ordered[i] = chosen[order[i]], own_rows[order[i]]
+        if is_wide:
+            wide[i] = own_times[order[i]] - base
+        else:
+            narrow[i] = own_times[order[i]] - base
+    run_rows, run_starts = np.empty(count, np.uint16), np.empty(count + 1, np.uint32)
+    run_offsets = np.zeros((highest >> morsel_bits) + 2, np.int64)
+    runs = find_runs(ordered, morsel_bits, run_rows, run_starts, run_offsets) if count else 0
+    # Copied: these are held for long, and room for a run of each event is often much more than the runs.
+    own = run_rows[:runs].copy(), run_starts[: runs + 1].copy(), run_offsets
+    return np.flatnonzero(given), triples, events, own[0], own[1], own[2], narrow, wide, low, high
+
+
+@kernel
+def _order_of_few(rows: U32, highest: int) -> I64:
+    """Positions that sort rows, none above `highest`, stable; digits of 9 bits suit dozens as well as thousands."""
+    order: I64 = np.arange(rows.shape[0], dtype=np.int64)
+    shift = 0
+    while highest >> shift and rows.shape[0] > 1:
+        passed = np.empty_like(order)
+        stable_order_by_digit(rows, shift, 9, order, passed)
+        order = passed
+        shift += 9
+    return order
+
+
+@kernel
+def addresses_of(run_rows: U16, run_starts: U32, run_offsets: I64, times: AnyArray) -> tuple[int, int, int, int]:
+    """Addresses of the arrays of a chunk; NumPy takes several times as long for each."""
+    return run_rows.ctypes.data, run_starts.ctypes.data, run_offsets.ctypes.data, times.ctypes.data
+
+
+@kernel
+def fill_column(
+    events: U32, ends: I64, keys: U16, kinds: U8, raws: I64, key: int, kind: int, out: I64, present: Bools
+) -> int:
+    """Raw values of one key and kind of some events of a delta, and their number; 8 bytes an event, 11 a triple read.
+
+    out i64[n] and present bool[n], zero before, get those that are given.
+    """
+    given = 0
+    for i in range(events.shape[0]):
+        event = np.int64(events[i])
+        for triple in range(ends[event - 1] if event > 0 else 0, ends[event]):
+            if keys[triple] == key and kinds[triple] == kind:
+                out[i] = raws[triple]
+                given += not present[i]
+                present[i] = True
+    return given
 
 
 @kernel

@@ -155,7 +155,7 @@ def _by_row(view: PartitionView, rows: I64) -> I64:
 def versions_of(view: PartitionView, attribute: int, rows: I64) -> Versions:
     """Every value an attribute of rows ever had, by (row, time), as it arrived."""
     parts = list[Versions]()
-    for chunk in view.changes.chunks(attribute):
+    for chunk in view.changes.pieces(attribute):
         where = events_of(chunk, rows, view.row_count)
         if where.shape[0]:
             parts.append(changes_of(chunk).take(where))

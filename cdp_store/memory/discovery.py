@@ -67,7 +67,7 @@ def seen_attributes(view: PartitionView, key: HashKey) -> Iterator[Seen]:
         current, types, texts = current_of(view, number, rows), Counter[Kind](), _Texts(view, number, attribute=True)
         times = [current.times]
         given = [(current.kinds, current.raws)]
-        for chunk in view.changes.chunks(number):
+        for chunk in view.changes.pieces(number):
             given.append(changed_to(chunk, np.arange(len(chunk))))
             times.append(np.array([chunk.first_ms, chunk.last_ms]))
         for kinds, raws in given:

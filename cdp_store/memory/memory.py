@@ -23,7 +23,7 @@ from cdp_store.memory.contents import events_of
 from cdp_store.memory.nested import Arriving, Given, NestedNames, of_one_instant, with_unset_parts
 from cdp_store.memory.schema import Schema, SchemaReading, Settled
 from cdp_store.memory.view import CHANGE_VALUE, PartitionView, changes_of
-from cdp_store.profiles.attributes import NEVER, AttributeColumn, Versions
+from cdp_store.profiles.attributes import NEVER, AttributeColumn, AttributeReading, Versions
 from cdp_store.profiles.buckets import BucketNumbers
 from cdp_store.profiles.people import resolve, take_times
 from cdp_store.profiles.profile_parts import MorselParts
@@ -86,6 +86,7 @@ class PartitionMemory:
         self._dictionary = StringDictionary(key)
         self._times = ProfileTimes()
         self._attributes = dict[int, AttributeColumn]()
+        self._attributes_read = (-1, dict[int, AttributeReading]())  # for so many rows, until one of them changes
         self._nested = NestedNames()
         self._erased = 0
         self._moved = 0  # of the erased rows, those whose profiles live elsewhere now
@@ -270,12 +271,18 @@ class PartitionMemory:
             buckets=self._buckets.refresh(self._identifiers),
             times=self._times.capture(len(self)),
             schema=self.schema.capture(),
-            attributes={attribute: column.capture(len(self)) for attribute, column in self._attributes.items()},
+            attributes=self._capture_attributes(),
             events=self.events.capture(),
             changes=self.changes.capture(),
             dictionary=self._dictionary,
             summaries=self.summaries,
         )
+
+    def _capture_attributes(self) -> Mapping[int, AttributeReading]:
+        # Most commits bring events only, and each reading is Python work for each attribute and morsel.
+        if self._attributes_read[0] != len(self):
+            self._attributes_read = len(self), {a: each.capture(len(self)) for a, each in self._attributes.items()}
+        return self._attributes_read[1]
 
     def find(self, identifiers: list[bytes]) -> list[int | None]:
         """Row of each encoded identifier, or None."""
@@ -304,7 +311,7 @@ class PartitionMemory:
     def past_versions(self, attribute: int, rows: U32) -> Versions:
         """Values that rows, ascending, had of an attribute before."""
         wanted, parts = rows.astype(np.int64), list[Versions]()
-        for chunk in self.changes.capture().chunks(attribute):
+        for chunk in self.changes.capture().pieces(attribute):
             where = events_of(chunk, wanted, len(self))
             if where.shape[0]:
                 parts.append(changes_of(chunk).take(where))
@@ -365,6 +372,7 @@ class PartitionMemory:
 
     def _apply_changes(self, attributes: U16, changes: Versions, first_set_ms: I64) -> None:
         """Applies changes of all attributes; what they supersede, and what came too late, goes into the history."""
+        self._attributes_read = (-1, {})
         past, names = list[Versions](), list[U16]()
         for attribute, where in _groups(attributes):
             column = self._attributes.setdefault(attribute, AttributeColumn())

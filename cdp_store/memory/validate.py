@@ -205,8 +205,11 @@ def _check_delta_lengths(what: str, delta: DeltaReading) -> None:
 
 def _check_sorted_names(what: str, delta: DeltaReading) -> None:
     """Checks that chunks kept for queries hold the events they were sorted from."""
-    for name, (count, chunks) in delta.delta.sorted_names.items():
-        expected = int(np.count_nonzero(delta.names[:count] == name))
+    sorted_names = [(name, 0, *kept) for name, kept in delta.delta.sorted_names.items()]
+    sorted_names += [(name, 0, *kept) for name, kept in delta.delta.sealed_names.items()]
+    sorted_names += [(name, *kept) for name, kept in delta.delta.sorted_tails.items()]
+    for name, first, count, chunks in sorted_names:
+        expected = int(np.count_nonzero(delta.names[first:count] == name))
         require(sum(map(len, chunks)) == expected, what, f"the sorted events of name {name} are stale")
 
 

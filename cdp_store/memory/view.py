@@ -82,7 +82,7 @@ class PartitionView:
 
     def event_chunks(self, name: int) -> tuple[EventChunk, ...]:
         """Chunks of an event name; those that share a bucket are in order of arrival."""
-        return self.events.chunks(name)
+        return self.events.pieces(name)
 
     def attribute_at(self, attribute: int, instant_ms: int) -> AttributeReading | None:
         """An attribute at an instant: the current blocks, with older values for rows whose current value is newer."""
@@ -99,7 +99,7 @@ class PartitionView:
 
     def attribute_versions(self, attribute: int) -> Versions:
         """Every value an attribute ever had, removals included, by (row, time); those of one time as they arrived."""
-        parts = [changes_of(chunk) for chunk in self.changes.chunks(attribute)]
+        parts = [changes_of(chunk) for chunk in self.changes.pieces(attribute)]
         if attribute in self.attributes:
             parts.append(self._current(self.attributes[attribute]))
         versions = Versions.join(parts)
@@ -107,7 +107,7 @@ class PartitionView:
 
     def any_has_attribute(self, rows: Bools, attribute: int) -> bool:
         """True if any of some rows, bool[row_count], has a value of an attribute, or ever had one."""
-        if any(rows[chunk.full_rows()].any() for chunk in self.changes.chunks(attribute)):
+        if any(rows[chunk.full_rows()].any() for chunk in self.changes.pieces(attribute)):
             return True
         blocks = self.attributes[attribute].blocks if attribute in self.attributes else ()
         parts = ((rows[number * MORSEL_ROWS :], block) for number, block in enumerate(blocks) if block is not None)
@@ -132,7 +132,7 @@ class PartitionView:
 
     def _superseded_at(self, attribute: int, instant_ms: int) -> tuple[U8, I64]:
         """Per row the last value at or before an instant that is not current any more: kinds u8[n], raws i64[n]."""
-        chunks = [chunk for chunk in self.changes.chunks(attribute) if chunk.first_ms <= instant_ms]
+        chunks = [chunk for chunk in self.changes.pieces(attribute) if chunk.first_ms <= instant_ms]
         best_ms: I64 = np.full(self.row_count, TIME_MIN_MS - 1, np.int64)
         best_chunk: I32 = np.full(self.row_count, -1, np.int32)
         best_index: I64 = np.zeros(self.row_count, np.int64)

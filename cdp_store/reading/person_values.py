@@ -44,7 +44,7 @@ def _batches(view: PartitionView, rows: Sequence[int]) -> Iterator[RecordBatch]:
             for start in range(0, where.shape[0], _EVENTS_AT_ONCE):
                 yield batch_of_events(view, name, chunk, where[start : start + _EVENTS_AT_ONCE])
     for attribute in sorted(view.attributes):
-        for chunk in view.changes.chunks(attribute):
+        for chunk in view.changes.pieces(attribute):
             versions = changes_of(chunk).take(events_of(chunk, wanted, view.row_count))
             yield batch_of_versions(view, attribute, versions)
         yield batch_of_versions(view, attribute, current_of(view, attribute, wanted))

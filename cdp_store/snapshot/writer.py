@@ -120,7 +120,7 @@ class SnapshotWriter:
             known = _Known(export.lineage, entry=entry)
             self._cold[PartitionId(entry.partition)] = _cold_of(entry)
             for name, places in entry.events.items():
-                _remember(known, zip(export.view.event_chunks(name), places, strict=True))
+                _remember(known, zip(export.view.events.chunks(name), places, strict=True))
             if not entry.created:
                 for name, places in entry.changes.items():
                     _remember(known, zip(export.view.changes.chunks(name), places, strict=True))
@@ -219,7 +219,7 @@ class _PartitionWriter:
         view, schema = self._export.view, self._export.view.schema
         now = _Known(self._export.lineage)
         property_names = {number: name for name, number in schema.properties.items()}
-        chunks = {number: view.event_chunks(number) for number in range(len(schema.events))}
+        chunks = {number: view.events.chunks(number) for number in range(len(schema.events))}
         events = self._write_chunks("events", chunks, property_names, now)
         history = {number: view.changes.chunks(number) for number in sorted(view.attributes)}
         changes = self._write_chunks("changes", history, _CHANGE_NAMES, now)

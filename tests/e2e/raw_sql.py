@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from cdp.v1 import query_pb2
 
 from cdp_router.client import Client
@@ -27,13 +29,13 @@ class RawSql:
     population with its attributes as JSON; and the macro t() = T. It gives user ids.
     """
 
-    def __init__(self, data_sets: dict[str, str]) -> None:
+    def __init__(self, data_sets: dict[str, str], folder: Path = DATA) -> None:
         """`data_sets`: name -> the time its profiles were loaded with."""
         self._sql = duckdb.connect()
         self._sql.execute("SET TimeZone = 'UTC'; SET threads = 2")
-        events = " UNION ALL ".join(f"SELECT * FROM '{DATA}/{name}.events.parquet'" for name in data_sets)
+        events = " UNION ALL ".join(f"SELECT * FROM '{folder}/{name}.events.parquet'" for name in data_sets)
         profiles = " UNION ALL ".join(
-            f"SELECT user_id, attributes, TIMESTAMP '{when}' AS ts FROM '{DATA}/{name}.profiles.parquet'"
+            f"SELECT user_id, attributes, TIMESTAMP '{when}' AS ts FROM '{folder}/{name}.profiles.parquet'"
             for name, when in data_sets.items()
         )
         self._sql.execute(f"""
@@ -81,9 +83,19 @@ class RawSql:
         return {row[0] for row in self._sql.execute(query).fetchall()}
 
 
-def load(address: str, name: str, profiles_at: str) -> None:
+def thinned(data_sets: Iterable[str], folder: Path, share: int) -> None:
+    """Write the files of some data sets to a folder, with every `share`-th person only: profile and events."""
+    for name in data_sets:
+        for part in ("profiles", "events"):
+            file = f"{name}.{part}.parquet"
+            table = pq.read_table(DATA / file)
+            kept = [crc32(user.encode()) % share == 0 for user in table.column("user_id").to_pylist()]
+            pq.write_table(table.filter(pa.array(kept)), folder / file)
+
+
+def load(address: str, name: str, profiles_at: str, folder: Path = DATA) -> None:
     """Load one data set with `cdp import`."""
-    profiles, events = (DATA / f"{name}.{part}.parquet" for part in ("profiles", "events"))
+    profiles, events = (folder / f"{name}.{part}.parquet" for part in ("profiles", "events"))
     cdp("import", profiles, "--address", address, "--default-time", profiles_at)
     cdp("import", events, "--address", address)
 

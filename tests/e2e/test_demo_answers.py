@@ -1,8 +1,9 @@
-"""Every demo question's answer equals what DuckDB computes from the same files."""
+"""Every demo question's answer equals what DuckDB computes from the same files: an eighth of their people, or all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmarks.cluster import running_cluster
 from benchmarks.demo import SOURCES
 from benchmarks.demo_questions import QUESTIONS, DemoQuestion
 from cdp_router.client import Client
-from tests.e2e.raw_sql import RawSql, ask, breakdown_of, load, member_ids
+from tests.e2e.raw_sql import DATA, RawSql, ask, breakdown_of, load, member_ids, thinned
 
 PROFILES_AT = {"online_retail_lines": "2010-12-01", "ecom_synthetic": "2024-01-04"}
 
@@ -49,17 +50,27 @@ SQL: dict[str, str | list[str]] = {
 _BY_NAME = {question.name: question for question in QUESTIONS}
 
 
-@pytest.fixture(scope="module")
-def raw() -> RawSql:
-    return RawSql(PROFILES_AT)
+@pytest.fixture(scope="module", params=[8, pytest.param(1, marks=pytest.mark.long)], ids=["an eighth", "all"])
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the data sets; nearly all of the time of this file is loading them."""
+    if request.param == 1:
+        return DATA
+    folder = tmp_path_factory.mktemp("thinned")
+    thinned(PROFILES_AT, folder, request.param)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def raw(files: Path) -> RawSql:
+    return RawSql(PROFILES_AT, files)
+
+
+@pytest.fixture(scope="module")
+def loaded(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a cluster with the data of the demo."""
     with running_cluster(tmp_path_factory.mktemp("demo"), warm=False) as address, Client(address) as client:
         for name, profiles_at in PROFILES_AT.items():
-            load(address, name, profiles_at)
+            load(address, name, profiles_at, files)
         yield client
 
 
@@ -96,8 +107,8 @@ def test_the_members_of_a_demo_question_are_those_of_the_raw_files(loaded: Clien
     assert set(ids) == raw.members(sql, question.as_of)
 
 
-def test_loading_the_same_files_again_changes_nothing(loaded: Client, raw: RawSql) -> None:
-    load(loaded.address, "ecom_synthetic", PROFILES_AT["ecom_synthetic"])
+def test_loading_the_same_files_again_changes_nothing(loaded: Client, raw: RawSql, files: Path) -> None:
+    load(loaded.address, "ecom_synthetic", PROFILES_AT["ecom_synthetic"], files)
     question = _BY_NAME["funnel"]
     answer = ask(loaded, question.text, question.as_of)
     sql = SQL["funnel"]

@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.cluster import running_cluster
 from cdp_router.client import Client
-from cdp_router.cluster.topology import ClusterDirectory
+from cdp_router.cluster.topology import ClusterDirectory, shard_name
 from cdp_router.process.data_directory import check_place
 from cdp_router.process.supervisor import Supervisor
 from cdp_store.outside.sealed import seal_json
@@ -29,15 +28,18 @@ from tests.e2e.processes import (
     starting_cluster,
 )
 from tests.router.encodings import Sent, protobuf_batch
+from tests.router.local_cluster import local_cluster
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data of a cluster of two shards with some records, stopped again; tests work on copies."""
     data = tmp_path_factory.mktemp("stopped") / "data"
-    with running_cluster(data, 2, warm=False) as address, Client(address) as client:
+    directory = ClusterDirectory(data)
+    with local_cluster(data, cluster=directory.load_or_create(2, None)) as cluster:
         for batch in range(4):
-            client.ingest(protobuf_batch([Sent("E", f"u{n}", 5, {"n": n}) for n in range(50)], b"%d" % batch))
+            cluster.ingest(protobuf_batch([Sent("E", f"u{n}", 5, {"n": n}) for n in range(50)], b"%d" % batch))
+    directory.remember(*map(shard_name, range(2)))
     return data
 
 
@@ -61,6 +63,21 @@ def _refused(data: Path, *options: object, port: object = 0) -> str:
     return message.removeprefix("error: ")
 
 
+def _refused_by_a_shard(data: Path) -> str:
+    """What `cdp up`, run in this process, says when a shard that it started refuses; it leaves no process behind."""
+    before = {process.pid for process in processes_of(data)}
+    message = error_of("up", "--data", data, "--port", 0)
+    assert {process.pid for process in processes_of(data)} == before
+    assert re.match(r"shard \d cannot run: ", message)
+    return message
+
+
+def _refused_by(shard: int, data: Path) -> str:
+    """The same, when `cdp up` runs this shard alone: a start is most of the time of such a test."""
+    ClusterDirectory(data).set_members([shard])
+    return _refused_by_a_shard(data)
+
+
 def _refused_at_once(data: Path, *options: object) -> str:
     """What `cdp up` says of a directory that it refuses before it starts anything."""
     with pytest.MonkeyPatch.context() as patch:
@@ -80,7 +97,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, address: str) -> None:
 def test_row_23_a_directory_in_use_is_refused_and_the_one_who_uses_it_goes_on(
     address: str, client: Client, cluster_data: Path
 ) -> None:
-    message = _refused(cluster_data)
+    message = _refused_by_a_shard(cluster_data)
     assert "in use" in message
     assert str(cluster_data) in message
     assert all(shard.reachable for shard in client.status().shards)
@@ -99,7 +116,7 @@ def test_a_damaged_log_is_refused_with_file_and_place_and_left_as_it_is(copied: 
     data = bytearray(log.read_bytes())
     data[200] ^= 1
     log.write_bytes(data)
-    message = _refused(copied)
+    message = _refused_by_a_shard(copied)  # and the other shard, which is whole, is stopped
     assert str(log) in message
     assert "byte" in message
     assert log.read_bytes() == bytes(data)
@@ -113,7 +130,7 @@ def test_a_damaged_cluster_file_is_named(copied: Path, content: str) -> None:
 
 def test_a_damaged_identity_of_a_shard_is_named(copied: Path) -> None:
     (copied / "shard-0" / "identity.json").write_text("garbage")
-    assert "identity.json" in _refused(copied)
+    assert "identity.json" in _refused_by(0, copied)
 
 
 def test_shards_of_another_cluster_are_refused(copied: Path) -> None:
@@ -130,7 +147,7 @@ def test_a_changed_key_of_the_cluster_is_refused_by_the_name_of_its_file(copied:
     assert str(path) in _refused_at_once(copied)
     path.write_bytes(content)
     shutil.rmtree(copied / "shard-0" / "log")
-    assert str(copied / "shard-0" / "log") in _refused(copied)
+    assert str(copied / "shard-0" / "log") in _refused_by(0, copied)
 
 
 @pytest.mark.parametrize("gone", ["shard-0", "shard-1", "cluster.json"])

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 from cdp_router.gateway.openapi import document
 from tests.router.gateway_cluster import GatewayCluster, gateway_cluster
 
+pytestmark = pytest.mark.long  # all of it: `make test` does not load this file, nor the library
 _SCHEMA = schemathesis.openapi.from_dict(document())
 
 
@@ -28,7 +29,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayCluster
         yield found
 
 
-@pytest.mark.long
 @_SCHEMA.parametrize()
 @settings(max_examples=12, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
 def test_whatever_the_document_allows_is_answered_as_it_says(case: Any, gateway: GatewayCluster) -> None:

@@ -45,7 +45,10 @@ def test_a_device_of_an_address_follows_its_user_in_every_order_of_arrival(tmp_p
         check_what_follows(cluster, people, said)
 
 
-@pytest.mark.parametrize(("partitions", "size", "count"), [(8, 7, 20), (16, 60, 60), (64, 25, 30)])
+@pytest.mark.parametrize(
+    ("partitions", "size", "count"),
+    [(8, 7, 20), (16, 60, 60), pytest.param(64, 25, 30, marks=pytest.mark.long)],
+)
 def test_profiles_that_move_together_stay_apart_for_any_number_of_partitions(
     tmp_path: Path, partitions: int, size: int, count: int
 ) -> None:

@@ -500,9 +500,10 @@ def test_commands_that_meet_a_damaged_file_name_it(data: Path, name: str) -> Non
 # -------------------------------------------------------------------------------------------------------------- trials
 
 
-def test_whatever_is_damaged_is_refused_told_or_equal(tmp_path: Path) -> None:
-    counts = trials(tmp_path, seed=1, go_on=lambda number: number < 100)
-    assert sum(counts.values()) == 100 and len(counts) == 3
+@pytest.mark.parametrize("count", [50, pytest.param(400, marks=pytest.mark.long)])
+def test_whatever_is_damaged_is_refused_told_or_equal(tmp_path: Path, count: int) -> None:
+    counts = trials(tmp_path, seed=1, go_on=lambda number: number < count)
+    assert sum(counts.values()) == count and len(counts) == 3
 
 
 # ---------------------------------------------------------------------------------------------- leftovers of writers

@@ -94,6 +94,8 @@ FAULTS: dict[str, tuple[Callable[[PartitionMemory], object], str]] = {
     "delta code": (lambda m: _fill(m.events._delta._raws.filled(), 2), "dictionary of 2"),
     "delta kind": (lambda m: _fill(m.events._delta._kinds.filled(), 0), "unknown kind"),
     "stale sorted events": (lambda m: m.events._delta.sorted_names.update({0: (1, ())}), "stale"),
+    "stale tail": (lambda m: m.events._delta.sorted_tails.update({0: (0, 1, ())}), "stale"),
+    "stale sealed events": (lambda m: m.events._delta.sealed_names.update({0: (1, ())}), "stale"),
     "created": (_create_late, "before its profile was created"),
     "nobody": (_insert_nobody, "later than the latest"),
     "creation": (lambda m: m._times._latest_created.__setitem__(0, 0), "later than the latest"),
