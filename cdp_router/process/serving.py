@@ -37,6 +37,10 @@ SERVER_OPTIONS: Final = (
 )
 
 
+def _unregistered(service: str, handlers: Any) -> None:
+    """Registers no methods: generic handlers have them all."""
+
+
 class Serving:
     """A gRPC server that reports when it is ready and stops on request, or when its supervisor is gone."""
 
@@ -54,6 +58,9 @@ class Serving:
         self._chain, self._credentials = Chain(gate, observers, record, readings), credentials
         options = {**dict(SERVER_OPTIONS), "grpc.max_receive_message_length": request_bytes}
         self.server = grpc.aio.server(interceptors=[self._chain], options=tuple(options.items()))
+        # For each registered method grpc.aio keeps a task that waits for a call of it, and looks at all of these tasks
+        # whenever any call comes in.
+        self.server.add_registered_method_handlers = _unregistered  # type: ignore[method-assign, assignment]
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._names = ("", *names)

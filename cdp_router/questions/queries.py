@@ -287,16 +287,20 @@ class Queries:
         self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         """Contributions of shards, each for other partitions; profiles that move meanwhile count once."""
-        everywhere = self._routing.map.partitions
-        evaluations = await self._evaluated_once(message, everywhere, deadline, allow_partial=allow_partial)
-        if compare(each for evaluation in evaluations for each in evaluation.transfers):
+        evaluations = await self._evaluated_once(message, None, deadline, allow_partial=allow_partial)
+        if compare([each for evaluation in evaluations for each in evaluation.transfers]):
             agreed = await agreeing_views(self._routing, deadline, allow_partial=allow_partial)
             message.views.CopyFrom(agreed.views)
             evaluations = await self._evaluated_once(message, agreed.partitions, deadline, allow_partial=allow_partial)
         return evaluations
 
     async def _evaluated_once(
-        self, message: shard_pb2.EvaluateRequest, partitions: Iterable[int], deadline: Deadline, *, allow_partial: bool
+        self,
+        message: shard_pb2.EvaluateRequest,
+        partitions: Iterable[int] | None,
+        deadline: Deadline,
+        *,
+        allow_partial: bool,
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         found = await self._routing.gather(EVALUATE, message, deadline, partitions)
         if found.failures and not (allow_partial and found.answers):

@@ -323,8 +323,7 @@ def _evaluated(
         partials.append(pipeline.evaluate(question, view, binder, checkpoint))
         positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
     response = to_evaluation(merge_all(partials), positions)
-    moving = (to_transfers(*each) for each in views)
-    response.transfers.extend(each for each in moving if each.sent or each.received)
+    response.transfers.extend(to_transfers(*each) for each in views if each[2].sent or each[2].received)
     response.engine_milliseconds = monotonic_ms() - started
     return response
 
