@@ -1,4 +1,4 @@
-"""A shard, reached in the same process and over gRPC: the same behaviour."""
+"""A shard, reached in the same process, over gRPC and over a pipe: the same behaviour."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import grpc
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
+from cdp_router.rpc.pipe_server import PipeServer
 from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
@@ -39,4 +40,29 @@ class TestGrpcShardClient(ShardClientContract):
             yield client
         finally:
             await client.close()
+            await listening.stop(None)
+
+
+class TestPipedShardClient(ShardClientContract):
+    """Over a pipe, and gRPC for what pipes do not carry."""
+
+    @asynccontextmanager
+    async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
+        chain = Chain()
+        listening = grpc.aio.server(interceptors=[chain], options=SERVER_OPTIONS)
+        handlers = add_shard_services(server, listening)
+        port = listening.add_insecure_port("127.0.0.1:0")
+        pipes = PipeServer("", {path: chain.served(path, handler) for path, handler in handlers.items()})
+        await listening.start()
+        await pipes.listen(port)
+        client = GrpcShardClient(f"127.0.0.1:{port}")
+        assert client._pipe is not None
+        await client._pipe.settle()
+        assert client._pipe.pipe is not None
+        try:
+            yield client
+            assert client._pipe.pipe is not None, "it was used until the end"
+        finally:
+            await client.close()
+            pipes.close()
             await listening.stop(None)
