@@ -90,9 +90,11 @@ async def _together(calls: Sequence[Coroutine[Any, Any, Response]]) -> list[Resp
             except Exception as error:  # noqa: BLE001 - the caller decides about each
                 results.append(error)
         return results
-    finally:
+    except BaseException:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def as_they_come(
