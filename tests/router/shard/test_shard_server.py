@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 
@@ -15,7 +17,8 @@ from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
-from tests.router.shard_client_contract import ShardClientContract
+from tests.router.local_cluster import far_deadline, open_store
+from tests.router.shard_client_contract import ShardClientContract, evaluation
 
 
 class TestLocalShardClient(ShardClientContract):
@@ -66,3 +69,16 @@ class TestPipedShardClient(ShardClientContract):
             await client.close()
             pipes.close()
             await listening.stop(None)
+
+
+def test_a_shard_remembers_what_short_questions_say(tmp_path: Path) -> None:
+    async def test() -> None:
+        server = ShardServer(open_store(tmp_path, 0), lambda error: None)
+        long = " or ".join(f'did("A", amount > {number})' for number in range(200))
+        for text in ('did("A")', 'did("A")', long, long, 'did("B")'):
+            assert (await server.evaluate(evaluation(text), far_deadline())).count == 0
+        found = server._remembered.cache_info()
+        assert (found.hits, found.misses) == (1, 2)
+        await server.close()
+
+    asyncio.run(test())
