@@ -12,19 +12,9 @@ from typing import Final
 import grpc
 
 from cdp_router.background import awaited
+from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.call import outgoing_metadata
-from cdp_router.rpc.pipe_frames import (
-    NONCE_BYTES,
-    PROOF_SECONDS,
-    CallHead,
-    Failure,
-    FrameInvalid,
-    Framing,
-    Kind,
-    Meeting,
-    from_failure,
-    to_call,
-)
+from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Framing, Kind, Meeting, from_failure, to_failure
 
 _AGAIN_SECONDS: Final = 1.0  # after a socket that is not there, or does not prove itself
 _NUMBERS: Final = 1 << 32
@@ -72,7 +62,7 @@ class PipeClient:
         try:
             sock.connect(self._meeting.name)  # at once, or never: nobody listens, or too many wait
             await loop.create_unix_connection(lambda: pipe, sock=sock)
-            await asyncio.wait_for(pipe.proven, PROOF_SECONDS)
+            await asyncio.wait_for(pipe.proven, frames.PROOF_SECONDS)
             self._pipe = pipe
         except OSError:  # TimeoutError is one
             pipe.end()
@@ -86,7 +76,7 @@ class _Pipe(Framing):
 
     def __init__(self, meeting: Meeting) -> None:
         super().__init__()
-        self._meeting, self._nonce = meeting, secrets.token_bytes(NONCE_BYTES)
+        self._meeting, self._nonce = meeting, secrets.token_bytes(frames.NONCE_BYTES)
         self._loop = asyncio.get_running_loop()
         self.proven: asyncio.Future[None] = self._loop.create_future()
         self._expected = b""
@@ -100,7 +90,7 @@ class _Pipe(Framing):
         self._waiting[number] = answer
         timer = self._loop.call_later(seconds, self._expire, number)
         try:
-            self.send(Kind.CALL, number, to_call(CallHead(path, seconds, outgoing_metadata()), message))
+            self.send(Kind.CALL, number, frames.to_call(CallHead(path, seconds, outgoing_metadata()), message))
             return await answer
         except asyncio.CancelledError:
             self.send(Kind.CANCEL, number)
@@ -125,14 +115,13 @@ class _Pipe(Framing):
             if answer is not None and not answer.done():
                 answer.set_result(payload)
         elif kind == Kind.FAILURE:
-            failure = from_failure(payload)
             if answer is not None and not answer.done():
-                answer.set_exception(failure.error())
+                answer.set_exception(from_failure(payload))
         else:
             raise FrameInvalid(f"kind {kind}")
 
     def _prove(self, kind: int, payload: bytes) -> None:
-        if kind != Kind.PROOF or len(payload) != NONCE_BYTES:
+        if kind != Kind.PROOF or len(payload) != frames.NONCE_BYTES:
             raise FrameInvalid("no proof")
         if not self._expected:
             self._expected = self._meeting.proof(payload, self._nonce, b"shard")
@@ -152,4 +141,4 @@ class _Pipe(Framing):
 
 def _fail(answer: asyncio.Future[bytes], code: grpc.StatusCode, details: str) -> None:
     if not answer.done():
-        answer.set_exception(Failure(code.value[0], details, ()).error())
+        answer.set_exception(from_failure(to_failure(code, details)))

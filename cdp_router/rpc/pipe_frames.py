@@ -24,7 +24,6 @@ PROOF_SECONDS: Final = 1.0  # for both proofs; what takes longer is no pipe
 PAYLOAD_BYTES_MAX: Final = SHARD_MESSAGE_BYTES_MAX + (1 << 16)
 _PROOF_BYTES_MAX: Final = 256
 _HEAD: Final = struct.Struct("<IBI")
-_BINARY: Final = "-bin"
 _CALL: Final = struct.Struct("<H")
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -55,12 +54,6 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     details: str
     metadata: tuple[tuple[str, bytes], ...]
 
-    def error(self) -> grpc.aio.AioRpcError:
-        """The same as the error that a call over gRPC raises."""
-        texts = [(key, value if key.endswith(_BINARY) else value.decode()) for key, value in self.metadata]
-        trailing = grpc.aio.Metadata(*texts)
-        return grpc.aio.AioRpcError(_CODES[self.code], grpc.aio.Metadata(), trailing, self.details)
-
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _HEADS: Final = msgspec.msgpack.Decoder(CallHead)
@@ -78,13 +71,9 @@ def to_call(head: CallHead, message: bytes) -> bytes:
 
 
 def from_call(payload: bytes) -> tuple[CallHead, bytes]:
-    """Head and message of a call; FrameInvalid if it is none."""
-    try:
-        [length] = _CALL.unpack_from(payload)
-        start = _CALL.size
-        return _HEADS.decode(payload[start : start + length]), payload[start + length :]
-    except (struct.error, msgspec.MsgspecError) as error:
-        raise FrameInvalid(str(error)) from error
+    """Head and message of a call."""
+    start = _CALL.size + _CALL.unpack_from(payload)[0]
+    return _HEADS.decode(payload[_CALL.size : start]), payload[start:]
 
 
 def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> bytes:
@@ -93,12 +82,11 @@ def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> 
     return msgspec.msgpack.encode(Failure(code.value[0], details, encoded))
 
 
-def from_failure(payload: bytes) -> Failure:
-    """The failure in a payload; FrameInvalid if it is none."""
-    try:
-        return _FAILURES.decode(payload)
-    except msgspec.MsgspecError as error:
-        raise FrameInvalid(str(error)) from error
+def from_failure(payload: bytes) -> grpc.aio.AioRpcError:
+    """The same error that a call over gRPC raises."""
+    failure = _FAILURES.decode(payload)
+    texts = [(key, value if key.endswith("-bin") else value.decode()) for key, value in failure.metadata]
+    return grpc.aio.AioRpcError(_CODES[failure.code], grpc.aio.Metadata(), grpc.aio.Metadata(*texts), failure.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +135,7 @@ class Framing(asyncio.Protocol):
                 del arrived[:end]
                 size -= end
                 self.received(kind, number, payload)
-        except FrameInvalid:
+        except (FrameInvalid, msgspec.MsgspecError, struct.error):
             self.end()
 
     def pause_writing(self) -> None:
@@ -167,5 +155,5 @@ class Framing(asyncio.Protocol):
             self.transport.abort()
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
-        """Receives one frame; raises FrameInvalid to end the connection."""
+        """Receives one frame; FrameInvalid, or what decoding raises, ends the connection."""
         raise NotImplementedError

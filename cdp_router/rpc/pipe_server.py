@@ -80,11 +80,11 @@ class _Pipe(Framing):
 
     def pause_writing(self) -> None:
         # A router that does not read its answers gets no more calls in.
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
@@ -127,7 +127,7 @@ class _Pipe(Framing):
         try:
             answer = await serve(message, _Context(head))
         except Aborted as aborted:
-            self.send(Kind.FAILURE, number, to_failure(aborted.code, aborted.details, aborted.metadata))
+            self.send(Kind.FAILURE, number, aborted.failure)
             return
         if len(answer) > SHARD_MESSAGE_BYTES_MAX:
             problem = f"an answer of {len(answer)} bytes; the limit is {SHARD_MESSAGE_BYTES_MAX}"
@@ -137,11 +137,11 @@ class _Pipe(Framing):
 
 
 class Aborted(Exception):
-    """A call ended with a status."""
+    """A call ended with a status, which is the payload of `failure`."""
 
-    def __init__(self, code: grpc.StatusCode, details: str, metadata: frames.Metadata) -> None:
-        super().__init__(details)
-        self.code, self.details, self.metadata = code, details, metadata
+    def __init__(self, failure: bytes) -> None:
+        super().__init__()
+        self.failure = failure
 
 
 class _Context:
@@ -164,4 +164,4 @@ class _Context:
 
     async def abort(self, code: grpc.StatusCode, details: str, metadata: frames.Metadata = ()) -> NoReturn:
         """Ends the call."""
-        raise Aborted(code, details, metadata)
+        raise Aborted(to_failure(code, details, metadata))
