@@ -288,7 +288,8 @@ class Queries:
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         """Contributions of shards, each for other partitions; profiles that move meanwhile count once."""
         evaluations = await self._evaluated_once(message, None, deadline, allow_partial=allow_partial)
-        if compare([each for evaluation in evaluations for each in evaluation.transfers]):
+        moving = [each for evaluation in evaluations for each in evaluation.transfers]
+        if moving and compare(moving):
             agreed = await agreeing_views(self._routing, deadline, allow_partial=allow_partial)
             message.views.CopyFrom(agreed.views)
             evaluations = await self._evaluated_once(message, agreed.partitions, deadline, allow_partial=allow_partial)
@@ -308,9 +309,11 @@ class Queries:
         return found.answers
 
     def _coverage(self, evaluations: Sequence[shard_pb2.EvaluateResponse]) -> query_pb2.Coverage:
-        answered = [position for evaluation in evaluations for position in evaluation.answered]
-        answered.sort(key=lambda position: position.partition)
-        return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
+        coverage = query_pb2.Coverage(total=self._cluster.partitions)
+        for evaluation in evaluations:
+            coverage.answered.MergeFrom(evaluation.answered)
+        coverage.answered.sort(key=lambda position: position.partition)
+        return coverage
 
 
 def _unknown(what: str, name: str, candidates: Sequence[str], other: str) -> str:
