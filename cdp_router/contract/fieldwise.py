@@ -382,7 +382,7 @@ def _taking(at: FieldDescriptor, ours: Field[Any], codec: Codec, annotation: Any
 
 
 def _empty(codec: Codec) -> type[Any] | None:
-    """What makes the value of an empty field, without reading it; None if such a field is refused."""
+    """Type whose call makes the value of an empty field; None if such a field is refused."""
     try:
         return type(codec.read((), "", 0))
     except RequestInvalid:

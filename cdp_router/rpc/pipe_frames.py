@@ -91,7 +91,7 @@ def from_failure(payload: bytes) -> grpc.aio.AioRpcError:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Where the pipes of the shard that serves at a port begin, and the proof that both ends belong to its cluster."""
+    """Place where the pipes of the shard at a port begin, and the proof that both ends belong to its cluster."""
 
     name: str
     key: bytes

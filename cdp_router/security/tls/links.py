@@ -28,7 +28,7 @@ class Link:
 
     @property
     def secret(self) -> str:
-        """What both ends of a connection know."""
+        """Secret that both ends of a connection know."""
         return "".join(value for _, value in self.shown)
 
     def connect(self, address: str) -> grpc.aio.Channel:
