@@ -139,7 +139,7 @@ class Remembered:
         self._known = OrderedDict[tuple[str, str], _Checked]()
 
     def get(self, text: str, by: str) -> _Checked | None:
-        """What a text says, if it is remembered."""
+        """The question of a text, if it is remembered."""
         found = self._known.get((text, by))
         if found is not None:
             self._known.move_to_end((text, by))
