@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from cdp_query.errors import QueryCancelled
@@ -48,10 +47,9 @@ class QueryWorkers:
 
     def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
         self._size, self._waiting_max = threads, waiting_max
-        self._threads = list[threading.Thread]()
+        self._threads = ThreadPoolExecutor(threads, "query")
         self._waiting, self._count = deque[_Work](), 0
         self._is_closed = False
-        self._calls = SimpleQueue[bool]()  # for a thread: to look into the queue, or, if False, to end
 
     @property
     def waiting(self) -> int:
@@ -78,7 +76,7 @@ class QueryWorkers:
             timer = loop.call_later(deadline.remaining(), self._expire, piece)
         self._count += 1
         self._waiting.append(piece)
-        self._call()
+        self._threads.submit(self._serve)
         try:
             return await result
         except asyncio.CancelledError:
@@ -89,21 +87,12 @@ class QueryWorkers:
         finally:
             if timer is not None:
                 timer.cancel()
+            del piece, result
 
     def close(self) -> None:
         """Waits for running work."""
         self._is_closed = True
-        for _ in self._threads:
-            self._calls.put(False)
-        for thread in self._threads:
-            thread.join()
-
-    def _call(self) -> None:
-        if len(self._threads) < min(self._count, self._size):
-            thread = threading.Thread(target=self._serve, name=f"query {len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        self._calls.put(True)
+        self._threads.shutdown(wait=True)
 
     def _expire(self, piece: _Work) -> None:
         if self._withdraw(piece) and not piece.result.done():
@@ -119,15 +108,11 @@ class QueryWorkers:
         return True
 
     def _serve(self) -> None:
-        while self._calls.get():
-            try:
-                piece = self._waiting.popleft()
-            except IndexError:
-                continue  # withdrawn meanwhile
-            self._do(piece)
-            del piece  # with the views it has read: a thread may be idle for long
-
-    def _do(self, piece: _Work) -> None:
+        """Does the first piece in the queue, on a thread; it may have been withdrawn meanwhile."""
+        try:
+            piece = self._waiting.popleft()
+        except IndexError:
+            return
         result: Any = None
         error: BaseException | None = None
         try:
@@ -138,7 +123,9 @@ class QueryWorkers:
         try:
             piece.loop.call_soon_threadsafe(self._ended, piece.result, result, error)
         except RuntimeError:
-            return  # the loop was closed: nobody awaits anything
+            pass  # the loop was closed: nobody awaits anything
+        finally:
+            del piece, result, error  # an error holds this frame: nothing may be held in a circle
 
     def _ended(self, awaited: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._count -= 1
