@@ -50,6 +50,7 @@ class GrpcShardClient:
             )
 
     async def call(self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline) -> Response:
+        # Once for both ways; the size decides, and gRPC gets the same bytes.
         asked = request.SerializeToString()
         if self._pipe is not None and method in PIPED and len(asked) <= PIPED_BYTES_MAX:
             pipe = self._pipe.pipe

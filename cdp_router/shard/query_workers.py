@@ -75,6 +75,7 @@ class QueryWorkers:
         if deadline is not None and self._count >= self._size:
             timer = loop.call_later(deadline.remaining(), self._expire, piece)
         self._count += 1
+        # In the queue first: a thread that is called finds at least this piece, or somebody else took or withdrew it.
         self._waiting.append(piece)
         self._threads.submit(self._serve)
         try:
@@ -116,6 +117,7 @@ class QueryWorkers:
         result: Any = None
         error: BaseException | None = None
         try:
+            # The loop may have been too busy to withdraw what has become late.
             piece.check()
             result = piece.do(piece.check)
         except BaseException as raised:  # noqa: BLE001 - border: whatever the work raises is its result
