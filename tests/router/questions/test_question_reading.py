@@ -178,7 +178,7 @@ def test_a_question_asked_again_has_its_meaning_checked_at_its_own_instant(clust
         if is_known:
             assert cluster.run(asking).HasField("diff")
         else:
-            with pytest.raises(QueryInvalid, match="lies after the instant"):
+            with pytest.raises(QueryInvalid, match="after the instant"):
                 cluster.run(asking)
 
 
