@@ -45,11 +45,16 @@ def segment_of(question: tree.Question) -> tree.Node:
 
 def check(question: tree.Question, context: tree.Context) -> tree.Question:
     """A tree from anywhere to a checked, rewritten one; raises QueryInvalid for what has no meaning."""
+    check_meaning(question, context)
+    return rewrite(question)
+
+
+def check_meaning(question: tree.Question, context: tree.Context) -> None:
+    """Raises QueryInvalid for what has no meaning at this instant and in this zone."""
     if isinstance(question, tree.Funnel | tree.Report):
         check_report(question, Binder(context))
     else:
         Binder(context).check(question)
-    return rewrite(question)
 
 
 def evaluate(

@@ -223,6 +223,28 @@ def test_every_shard_is_asked_at_the_same_time() -> None:
     assert asyncio.run(run()) == [0, 1]
 
 
+def test_a_caller_who_goes_away_ends_the_calls_to_all_shards() -> None:
+    async def run() -> list[int]:
+        ended, begun = list[int](), asyncio.Barrier(4)
+
+        async def call(number: int, _: ShardClient) -> int:
+            try:
+                await begun.wait()
+                await asyncio.Event().wait()
+            finally:
+                ended.append(number)
+            return number
+
+        asking = asyncio.create_task(scatter(dict.fromkeys(range(3)), call))  # type: ignore[arg-type]
+        await begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        return sorted(ended)
+
+    assert asyncio.run(run()) == [0, 1, 2]
+
+
 def test_what_a_shard_refuses_is_passed_on_and_not_taken_for_an_outage(tmp_path: Path) -> None:
     full = call_error(grpc.StatusCode.RESOURCE_EXHAUSTED, cause=StorageFull(Path("/data"), "ENOSPC"))
     with _with_shard(tmp_path, lambda shard: FailingShard(shard, full)) as cluster:
