@@ -11,7 +11,7 @@ import numpy as np
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.names import Names
-from cdp_query.compiled.segments import find_members
+from cdp_query.compiled.find_members import find_members
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Checkpoint, Execution
 from cdp_query.language import parse

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.compiled.binding import BoundProgram, Names, bind_program
+from cdp_query.compiled.bound_program import BoundProgram, Names, bind_program
 from cdp_query.compiled.descriptors import address_of
+from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.layout import (
     BOUND_GIVEN,
     COUNT_BYTES,
@@ -25,10 +26,10 @@ from cdp_query.compiled.kernels.layout import (
     COUNTERS,
 )
 from cdp_query.compiled.kernels.program import run_program
-from cdp_query.compiled.shape import Program
+from cdp_query.compiled.program_parts import Program
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
-from cdp_store.arrays import I64, U8, Bools
+from cdp_store.arrays import I64, Bools
 from cdp_store.ids import ANONYMOUS_ID
 from cdp_store.limits import MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
@@ -72,12 +73,14 @@ def run(
     for first, last in _portions(views):
         checkpoint()
         work.run(first, last)
-    for part in np.flatnonzero(work.open_leaves.any(axis=1)).tolist():
+    for part in np.flatnonzero(work.results.open_leaves.any(axis=1)).tolist():
         _close(work, part, mask_of)
     elapsed = time.perf_counter_ns() - started
     ends = np.cumsum([view.row_count for view in views]).tolist()
-    members = [work.members[end - view.row_count : end].view(np.bool_) for view, end in zip(views, ends, strict=True)]
-    counts = [(whole, found) for whole, found in work.counts.tolist()]
+    members = [
+        work.results.members[end - view.row_count : end].view(np.bool_) for view, end in zip(views, ends, strict=True)
+    ]
+    counts = [(whole, found) for whole, found in work.results.counts.tolist()]
     return Evaluated(members, counts, work.stats(elapsed))
 
 
@@ -95,7 +98,7 @@ def _portions(views: Sequence[PartitionView]) -> Iterator[tuple[int, int]]:
 
 def _close(work: _Work, part: int, mask_of: MaskOf) -> None:
     """Evaluates a partition again, with the masks of the leaves that were left open."""
-    for leaf in np.flatnonzero(work.open_leaves[part]).tolist():
+    for leaf in np.flatnonzero(work.results.open_leaves[part]).tolist():
         mask = np.ascontiguousarray(mask_of(part, work.program.leaves[leaf].node, work.meter))
         work.bound.kept.append(mask)
         work.bound.bounds[part, leaf, BOUND_GIVEN] = address_of(mask)
@@ -107,61 +110,45 @@ class _Work:
     """The arrays of one evaluation."""
 
     def __init__(self, program: Program, bound: BoundProgram) -> None:
-        parts, nodes = bound.parts.shape[0], len(program.nodes)
+        parts, leaves = bound.parts.shape[0], len(program.leaves)
         self.program, self.bound, self.meter = program, bound, Meter()
-        self._operations, self._leaves, self._filters = program.arrays()
+        self._tables = Tables(*program.arrays(), bound.parts, bound.bounds, bound.tests)
         rows = min(int(bound.parts[:, 0].max(initial=1)), MORSEL_ROWS)
-        self._masks: U8 = np.empty((program.depth, rows), np.uint8)
-        self._kept: U8 = np.empty((len(program.kept_slots), rows), np.uint8)
         events = bound.events_max
-        self._event_masks: U8 = np.empty((program.filter_depth, events), np.uint8)
-        self._scratch: U8 = np.empty(max(events, rows), np.uint8)
-        self._amounts: I64 = np.empty(
-            events if any(leaf.property is not None for leaf in program.leaves) else 0, np.int64
+        adds = any(leaf.property is not None for leaf in program.leaves)
+        sums: I64 = np.empty(rows, np.int64)
+        self._memory = Memory(
+            masks=np.empty((program.depth, rows), np.uint8),
+            kept=np.empty((len(program.kept_slots), rows), np.uint8),
+            asked=np.empty(rows, np.uint8),
+            window=np.empty(rows, np.uint32),
+            sums=sums,
+            days=sums.view(np.uint64),
+            event_masks=np.empty((program.filter_depth, events), np.uint8),
+            amounts=np.empty(events if adds else 0, np.int64),
+            scratch=np.empty(max(events, rows), np.uint8),
         )
-        self._window, self._sums = np.empty(rows, np.uint32), np.empty(rows, np.int64)
-        self._asked: U8 = np.empty(rows, np.uint8)
-        self._noted: U8 = np.zeros((parts, len(program.leaves)), np.uint8)
-        self.open_leaves: U8 = np.zeros((parts, len(program.leaves)), np.uint8)
-        self.counters: I64 = np.zeros((parts, nodes, COUNTERS), np.int64)
-        self.members: U8 = np.empty(int(bound.parts[:, 0].sum()), np.uint8)
-        self.counts: I64 = np.zeros((parts, 2), np.int64)
+        self.results = Results(
+            members=np.empty(int(bound.parts[:, 0].sum()), np.uint8),
+            counts=np.zeros((parts, 2), np.int64),
+            counters=np.zeros((parts, len(program.nodes), COUNTERS), np.int64),
+            open_leaves=np.zeros((parts, leaves), np.uint8),
+            noted=np.zeros((parts, leaves), np.uint8),
+        )
 
     def run(self, first: int, last: int) -> None:
         """Evaluates the partitions first:last."""
-        run_program(
-            self._operations,
-            self._leaves,
-            self._filters,
-            self.bound.parts,
-            self.bound.bounds,
-            self.bound.tests,
-            first,
-            last,
-            self._masks,
-            self._kept,
-            self._event_masks,
-            self._scratch,
-            self._amounts,
-            self._window,
-            self._sums,
-            self._sums.view(np.uint64),
-            self._asked,
-            self._noted,
-            self.counters,
-            self.open_leaves,
-            self.members,
-            self.counts,
-        )
+        run_program(self._tables, self._memory, self.results, first, last)
 
     def forget(self, part: int) -> None:
         """Takes back the results of a partition."""
-        for array in (self._noted, self.open_leaves, self.counters, self.counts):
+        results = self.results
+        for array in (results.noted, results.open_leaves, results.counters, results.counts):
             array[part] = 0
 
     def stats(self, nanoseconds: int) -> Mapping[int, NodeStats]:
         """The counters by node; the time that the kernels took is divided by the cycles of each leaf."""
-        rows = self.counters.sum(axis=0).tolist()
+        rows = self.results.counters.sum(axis=0).tolist()
         share = nanoseconds / max(sum(row[COUNT_CYCLES] for row in rows), 1)
         numbered = zip(self.program.nodes, rows, strict=True)
         nodes = {node: _stats_of(row, share) for node, row in numbered if row[COUNT_EVALUATIONS]}

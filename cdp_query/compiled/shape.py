@@ -1,16 +1,13 @@
 """From a bound segment to a program: which of its parts kernels can evaluate, and their operations and leaves.
 
 A segment is bound once for all partitions of a shard, its names numbered as the question mentions them (`numbered`);
-each partition then gives the chunks and columns of these names (binding.py).
+each partition then gives the chunks and columns of these names (bound_program.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
-
-import numpy as np
 
 from cdp_query import tree
 from cdp_query.bind import bound
@@ -41,21 +38,19 @@ from cdp_query.compiled.kernels.layout import (
     DO_TRUE,
     FILTER_AND,
     FILTER_CONSTANT,
-    FILTER_FIELDS,
     FILTER_NOT,
     FILTER_OR,
     FILTER_TEST,
-    LEAF_FIELDS,
-    OPERATION_FIELDS,
     SUM_LEAF,
     SUM_SCALE,
 )
-from cdp_query.compiled.value_tests import ValueTest, is_testable, value_test
+from cdp_query.compiled.program_parts import Leaf, Program, Test
+from cdp_query.compiled.value_tests import is_testable, value_test
 from cdp_query.matching.ranges import INT_MAX, INT_MIN, Number, Range, range_of
 from cdp_query.scan.decimal_sums import sum_bounds
 from cdp_query.tree import Aggregate, Measured, Occurrence, Op
 from cdp_query.tree.walk import predicates
-from cdp_store.arrays import I64, AnyArray
+from cdp_store.arrays import I64
 from cdp_store.limits import TIME_MIN_MS
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
@@ -63,71 +58,6 @@ from cdp_store.memory.view import PartitionView
 _DAY_MS: Final = 86_400_000
 _SLOTS_MAX: Final = 64
 _FILTER_TESTS_MAX: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """A test of a property of events, or of an attribute; `key` is its number in the question."""
-
-    values: ValueTest
-    key: int
-    is_attribute: bool
-    leaf: int
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """What a leaf reads: event names and a property that is added up, as numbers of the question; `node` is its id."""
-
-    node: int
-    names: tuple[int, ...] = ()
-    property: int | None = None
-
-
-@dataclass(slots=True)
-class Program:
-    """Operations, leaves and filters as the kernel takes them, growing while a segment is written into it.
-
-    `weigh` estimates the work of a part: the cheapest of a group comes first.
-    """
-
-    weigh: Callable[[bound.BoundNode], float]
-    depth: int = 1
-    kept_slots: dict[int, int] = field(default_factory=dict)  # by id of a part that occurs again
-    operations: list[tuple[int, int, int, int, int]] = field(default_factory=list)
-    rows: list[list[int]] = field(default_factory=list)
-    leaves: list[Leaf] = field(default_factory=list)
-    filters: list[tuple[int, int]] = field(default_factory=list)
-    filter_depth: int = 1
-    tests: list[Test] = field(default_factory=list)
-    nodes: list[int] = field(default_factory=list)  # ids, in the order of the counters
-    kept: list[AnyArray] = field(default_factory=list)
-    undecided: int = ALL_OPEN  # of the operations that follow
-
-    def node(self, own: int) -> int:
-        """Row of the counters of a part."""
-        if own not in self.nodes:
-            self.nodes.append(own)
-        return self.nodes.index(own)
-
-    def do(self, operation: int, depth: int, argument: int = 0, node: int = -1) -> int:
-        """Appends an operation; returns its place."""
-        self.depth = max(self.depth, depth + 2)
-        self.operations.append((operation, depth, argument, node, self.undecided))
-        return len(self.operations) - 1
-
-    def aim(self, place: int, argument: int) -> None:
-        """Sets the argument of an operation that is there already."""
-        operation, depth, _, node, undecided = self.operations[place]
-        self.operations[place] = (operation, depth, argument, node, undecided)
-
-    def arrays(self) -> tuple[I64, I64, I64]:
-        """(operations, leaves, filters) as the kernel takes them."""
-        return (
-            np.array(self.operations, np.int64).reshape(-1, OPERATION_FIELDS),
-            np.array(self.rows, np.int64).reshape(-1, LEAF_FIELDS),
-            np.array(self.filters, np.int64).reshape(-1, FILTER_FIELDS),
-        )
 
 
 def numbered(segment: tree.Node, binder: Binder, views: Sequence[PartitionView]) -> SchemaReading:

@@ -10,7 +10,7 @@ from cdp_query.bind.bind_event_tests import BoundPhases, BoundRecency
 from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, measures_of
-from cdp_query.compiled.binding import Names
+from cdp_query.compiled.bound_program import Names
 from cdp_query.compiled.descriptors import chunk_table_of
 from cdp_store.memory.view import PartitionView
 

@@ -19,7 +19,7 @@ from cdp_query.compiled.kernels.layout import (
     LEAF_NEGATED,
 )
 from cdp_store.arrays import I64, U8, U16, U32, AnyArray
-from cdp_store.kernels.jit import inlined, leaf
+from cdp_store.kernels.jit import leaf
 
 _U32_MAX = (1 << 32) - 1
 
@@ -48,7 +48,7 @@ def _count_between(
         window[run_rows[run]] += np.uint32(stop - start)
 
 
-@inlined
+@leaf
 def count_chunk(leaf_row: I64, chunk: I64, first: int, last: int, window: U32) -> None:
     """window[row] += events of each run in the interval; most runs never look at a single event."""
     run_rows, run_starts = run_arrays(chunk, last)
@@ -75,7 +75,7 @@ def count_masked(run_rows: U16, run_starts: U32, first: int, last: int, passes: 
         window[run_rows[run]] += found
 
 
-@inlined
+@leaf
 def compare_counts(leaf_row: I64, window: U32, mask: U8) -> None:
     """mask[i] = the number of row i is as wanted."""
     low, high = max(leaf_row[LEAF_LOW], 0), min(leaf_row[LEAF_HIGH], _U32_MAX)

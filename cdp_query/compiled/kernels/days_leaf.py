@@ -19,7 +19,7 @@ from cdp_query.compiled.kernels.layout import (
     LEAF_NEGATED,
 )
 from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray
-from cdp_store.kernels.jit import inlined, leaf
+from cdp_store.kernels.jit import leaf
 
 _DAY_MS = 86_400_000
 
@@ -61,7 +61,7 @@ def _mark(
         days[run_rows[run]] |= found
 
 
-@inlined
+@leaf
 def mark_days(leaf_row: I64, chunk: I64, first: int, last: int, passes: U8, days: U64) -> None:
     """Sets the bit of its date in days[row] for each event of the runs that passes."""
     run_rows, run_starts = run_arrays(chunk, last)
@@ -73,14 +73,14 @@ def mark_days(leaf_row: I64, chunk: I64, first: int, last: int, passes: U8, days
         _mark(run_rows, run_starts, u32s(address, events), base, first, last, first_ms, passes, starts, days)
 
 
-@inlined
+@leaf
 def day_bit(leaf_row: I64, time: int) -> np.uint64:
     """The bit of the date of an instant."""
     starts = i64s(leaf_row[LEAF_DAYS], leaf_row[LEAF_DAY_COUNT])
     return np.uint64(1) << np.uint64(_day_of(starts, time))
 
 
-@inlined
+@leaf
 def compare_days(leaf_row: I64, days: U64, mask: U8) -> None:
     """mask[i] = the number of dates of row i is as wanted."""
     low, high, flip = leaf_row[LEAF_LOW], leaf_row[LEAF_HIGH], np.uint8(leaf_row[LEAF_NEGATED])

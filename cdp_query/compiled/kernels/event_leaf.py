@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cdp_query.compiled.kernels.arguments import Memory
 from cdp_query.compiled.kernels.count_leaf import compare_counts, count_chunk, count_masked
 from cdp_query.compiled.kernels.days_leaf import compare_days, day_bit, mark_days
 from cdp_query.compiled.kernels.event_walk import (
@@ -41,7 +42,7 @@ from cdp_query.compiled.kernels.sum_leaf import (
     unsealed_amount,
 )
 from cdp_store.arrays import I64, U8, U32, U64
-from cdp_store.kernels.jit import inlined
+from cdp_store.kernels.jit import inlined, leaf
 
 
 @inlined
@@ -52,13 +53,7 @@ def event_leaf(
     filters: I64,
     tests: I64,
     morsel: int,
-    masks: U8,
-    scratch: U8,
-    amounts: I64,
-    window: U32,
-    sums: I64,
-    days: U64,
-    asked: U8,
+    memory: Memory,
     is_narrow: bool,
     counters: I64,
     mask: U8,
@@ -67,14 +62,34 @@ def event_leaf(
 
     With `is_narrow` that holds for the rows asked for, few of them; mask[i] means nothing for others.
     """
-    kind, n = leaf_row[LEAF_KIND], mask.shape[0]
-    scale = scale_of_sums(leaf_row, bound, part) if kind == SUM_LEAF else 0
+    n = mask.shape[0]
+    scale = scale_of_sums(leaf_row, bound, part) if leaf_row[LEAF_KIND] == SUM_LEAF else ANY_SCALE
     if scale == NO_SUM:
         return False
-    window[:n] = np.uint32(0)
-    if kind != COUNT_LEAF:
-        sums[:n] = 0  # the same memory as `days`
-    chunks = chunk_table(bound)
+    memory.window[:n] = np.uint32(0)
+    if leaf_row[LEAF_KIND] != COUNT_LEAF:
+        memory.sums[:n] = 0  # the same memory as `days`
+    _walk_chunks(leaf_row, bound, filters, tests, morsel, memory, is_narrow, scale, counters)
+    scale = _walk_unsealed(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, scale, counters)
+    if scale == NO_SUM:
+        return False
+    return _compare(leaf_row, scale, memory.window[:n], memory.sums[:n], memory.days[:n], mask)
+
+
+@leaf
+def _walk_chunks(
+    leaf_row: I64,
+    bound: I64,
+    filters: I64,
+    tests: I64,
+    morsel: int,
+    memory: Memory,
+    is_narrow: bool,
+    scale: int,
+    counters: I64,
+) -> None:
+    """Adds the events of all chunks to the numbers of their rows."""
+    kind, chunks = leaf_row[LEAF_KIND], chunk_table(bound)
     for number in range(chunks.shape[0]):
         chunk = chunks[number]
         first, last = runs_of(chunk, morsel)
@@ -84,49 +99,67 @@ def event_leaf(
         if kind == COUNT_LEAF and filters.shape[0] == 0:
             # Reading all runs costs no more than finding those of some rows.
             counters[COUNT_EVENTS] += np.int64(run_starts[last]) - np.int64(run_starts[first])
-            count_chunk(leaf_row, chunk, first, last, window)
+            count_chunk(leaf_row, chunk, first, last, memory.window)
             continue
         begin = first
         while begin < last:
             end = last
             if is_narrow:
-                if not asked[run_rows[begin]]:
+                if not memory.asked[run_rows[begin]]:
                     begin += 1
                     continue
                 end = begin + 1
             start, stop = int(np.int64(run_starts[begin])), int(np.int64(run_starts[end]))
-            passes = masks[0, : stop - start]
-            others = mask_events(leaf_row, chunk, number, filters, tests, start, masks, scratch, passes)
+            passes = memory.event_masks[0, : stop - start]
+            others = mask_events(
+                leaf_row, chunk, number, filters, tests, start, memory.event_masks, memory.scratch, passes
+            )
             if kind == COUNT_LEAF:
-                count_masked(run_rows, run_starts, begin, end, passes, window)
+                count_masked(run_rows, run_starts, begin, end, passes, memory.window)
             elif kind == DAYS_LEAF:
-                mark_days(leaf_row, chunk, begin, end, passes, days)
+                mark_days(leaf_row, chunk, begin, end, passes, memory.days)
             else:
-                others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, scratch, amounts, sums)
+                others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
             counters[COUNT_MISMATCH] += others
             counters[COUNT_EVENTS] += stop - start
             begin = end
-    event = -1
+
+
+@leaf
+def _walk_unsealed(
+    leaf_row: I64,
+    bound: I64,
+    part: I64,
+    filters: I64,
+    tests: I64,
+    morsel: int,
+    memory: Memory,
+    is_narrow: bool,
+    scale: int,
+    counters: I64,
+) -> int:
+    """Adds the unsealed events; returns the scale of sums, NO_SUM if there is none for all of their numbers."""
+    kind, event = leaf_row[LEAF_KIND], -1
     while True:
         event, row, time = next_unsealed(leaf_row, bound, part, filters, tests, morsel, event + 1)
         if event < 0:
             break
-        if is_narrow and not asked[row]:
+        if is_narrow and not memory.asked[row]:
             continue
         counters[COUNT_EVENTS] += 1
         if kind == COUNT_LEAF:
-            window[row] += np.uint32(1)
+            memory.window[row] += np.uint32(1)
         elif kind == DAYS_LEAF:
-            days[row] |= day_bit(leaf_row, time)
+            memory.days[row] |= day_bit(leaf_row, time)
         else:
             sort, amount = unsealed_amount(bound, part, event)
             if sort == UNFIT or (sort == INTEGER and scale == SUM_SCALE) or (sort == DECIMAL and scale == NO_SCALE):
-                return False
+                return NO_SUM
             if scale == ANY_SCALE and sort in (INTEGER, DECIMAL):
                 scale = NO_SCALE if sort == INTEGER else SUM_SCALE
-            sums[row] += amount
+            memory.sums[row] += amount
             counters[COUNT_MISMATCH] += int(sort == OTHER)
-    return _compare(leaf_row, scale, window[:n], sums[:n], days[:n], mask)
+    return scale
 
 
 @inlined

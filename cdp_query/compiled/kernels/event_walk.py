@@ -1,4 +1,4 @@
-"""What all predicates over events share: the chunks, runs and unsealed events that one reads in one morsel."""
+"""Chunks, runs and unsealed events that a predicate reads in one morsel: the part that all such predicates share."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run_arrays(chunk: I64, last: int) -> tuple[U16, U32]:
     return u16s(chunk[CHUNK_RUN_ROWS], last), u32s(chunk[CHUNK_RUN_STARTS], last + 1)
 
 
-@inlined
+@leaf
 def note_chunks(leaf_row: I64, bound: I64, filters: I64, tests: I64, counters: I64) -> None:
     """Counts the chunks and bytes that a predicate reads in one partition."""
     chunks = chunk_table(bound)
@@ -87,7 +87,7 @@ def note_chunks(leaf_row: I64, bound: I64, filters: I64, tests: I64, counters: I
             counters[COUNT_BYTES] += chunk[CHUNK_TIME_BYTES]
 
 
-@inlined
+@leaf
 def next_unsealed(
     leaf_row: I64, bound: I64, part: I64, filters: I64, tests: I64, morsel: int, event: int
 ) -> tuple[int, int, int]:

@@ -25,7 +25,7 @@ from cdp_query.compiled.kernels.layout import (
 )
 from cdp_query.compiled.kernels.values import test_columns, test_raw
 from cdp_store.arrays import I64, U8
-from cdp_store.kernels.jit import inlined, leaf
+from cdp_store.kernels.jit import leaf
 
 
 @leaf
@@ -37,7 +37,7 @@ def columns_at(offsets_address: int, place: int) -> tuple[int, int]:
     return offsets[place], offsets[place + 1]
 
 
-@inlined
+@leaf
 def filter_events(filters: I64, tests: I64, chunk: int, start: int, masks: U8, scratch: U8, n: int) -> int:
     """masks[0, :n] = events start, start + 1, ... of a chunk that pass a filter; returns values of other types.
 
@@ -74,7 +74,7 @@ def filter_events(filters: I64, tests: I64, chunk: int, start: int, masks: U8, s
     return others
 
 
-@inlined
+@leaf
 def bytes_filtered(filters: I64, tests: I64, chunk: int) -> int:
     """Bytes of the columns that a filter reads of a chunk."""
     read = 0
@@ -95,7 +95,7 @@ def unsealed_values(part: I64, event: int) -> tuple[int, int]:
     return (ends[event - 1] if event > 0 else 0), ends[event]
 
 
-@inlined
+@leaf
 def _passes_test(test: I64, part: I64, first: int, last: int) -> bool:
     keys, kinds = u16s(part[PART_DELTA_KEYS], last), u8s(part[PART_DELTA_KINDS], last)
     raws, passes = i64s(part[PART_DELTA_RAWS], last), False
@@ -105,7 +105,7 @@ def _passes_test(test: I64, part: I64, first: int, last: int) -> bool:
     return bool(passes != (test[TEST_NEGATED] != 0))
 
 
-@inlined
+@leaf
 def passes_filter(filters: I64, tests: I64, part: I64, event: int) -> bool:
     """Tests an unsealed event against a filter."""
     first, last = unsealed_values(part, event)

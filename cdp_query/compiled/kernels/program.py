@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import cycles, u8s
+from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.attribute_leaf import attribute_leaf
 from cdp_query.compiled.kernels.event_leaf import event_leaf
 from cdp_query.compiled.kernels.event_walk import note_chunks
@@ -35,7 +36,7 @@ from cdp_query.compiled.kernels.layout import (
     PART_ROWS,
 )
 from cdp_query.compiled.kernels.values import copy_mask
-from cdp_store.arrays import I64, U8, U32, U64
+from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
 
 _MORSEL_ROWS = 1 << 16
@@ -43,156 +44,83 @@ FEW = 16  # one row in so many, or fewer
 
 
 @kernel
-def run_program(
-    operations: I64,
-    leaves: I64,
-    filters: I64,
-    parts: I64,
-    bounds: I64,
-    tests: I64,
-    first_part: int,
-    last_part: int,
-    masks: U8,
-    kept: U8,
-    event_masks: U8,
-    scratch: U8,
-    amounts: I64,
-    window: U32,
-    sums: I64,
-    days: U64,
-    asked: U8,
-    noted: U8,
-    counters: I64,
-    open_leaves: U8,
-    members: U8,
-    counts: I64,
-) -> None:
-    """Evaluates a program on partitions first_part:last_part.
-
-    operations, leaves and filters are i64[n, fields of layout.py]; parts i64[parts, .], bounds i64[parts, leaves, .],
-    tests i64[parts, tests, .]. masks u8[depth, 65536] and kept u8[slots, 65536] hold masks of one morsel, event_masks
-    u8[depth, events] and scratch u8[max(events, 65536)] those of a chunk's events in it, amounts i64[events] their
-    numbers. window, sums and days hold a number per row of a morsel; sums and days are the same memory. asked
-    u8[rows of a morsel] are its undecided rows.
-    noted u8[parts, leaves], zeros, marks those whose chunks are counted.
-
-    Results: members u8[rows of all partitions], counts i64[parts, 2] (population, members), counters i64[parts, nodes,
-    .]. open_leaves u8[parts, leaves] is set where a leaf cannot be decided here; then nothing else of that partition
-    means anything.
-    """
+def run_program(tables: Tables, memory: Memory, results: Results, first_part: int, last_part: int) -> None:
+    """Evaluates a program on partitions first_part:last_part, morsel by morsel."""
     for number in range(first_part, last_part):
-        part, rows = parts[number], parts[number, PART_ROWS]
+        part, rows = tables.parts[number], tables.parts[number, PART_ROWS]
         for morsel in range((rows + _MORSEL_ROWS - 1) // _MORSEL_ROWS):
             n = min(rows - morsel * _MORSEL_ROWS, _MORSEL_ROWS)
-            filled, at = np.uint64(0), 0
-            while at < operations.shape[0]:
-                operation, depth, argument, node, undecided = operations[at]
-                mask = masks[depth, :n]
-                at += 1
-                if operation == DO_LEAF:
-                    started = cycles()
-                    is_narrow = _find_open(masks, undecided, asked[:n])
-                    if not _evaluate(
-                        argument,
-                        leaves[argument],
-                        bounds[number, argument],
-                        part,
-                        filters,
-                        tests[number],
-                        morsel,
-                        event_masks,
-                        scratch,
-                        amounts,
-                        window,
-                        sums,
-                        days,
-                        asked,
-                        is_narrow,
-                        noted[number],
-                        counters[number, leaves[argument, LEAF_NODE]],
-                        mask,
-                    ):
-                        open_leaves[number, argument] = np.uint8(1)
-                    counters[number, leaves[argument, LEAF_NODE], COUNT_CYCLES] += cycles() - started
-                elif operation == DO_SKIP_IF_NONE:
-                    if not _any(mask):
-                        at = argument
-                elif operation == DO_SKIP_IF_ALL:
-                    if _all(mask):
-                        at = argument
-                elif operation == DO_KEEP:
-                    copy_mask(mask, kept[argument, :n])
-                    filled |= np.uint64(1) << np.uint64(argument)
-                elif operation == DO_RECALL:
-                    slot = argument & 0xFF
-                    if (filled >> np.uint64(slot)) & np.uint64(1):
-                        copy_mask(kept[slot], mask)
-                        at = argument >> 8
-                else:
-                    _combine(operation, mask, masks[depth + 1, :n])
-                if node >= 0:
-                    counters[number, node, COUNT_TRUE] += _count(mask)
-                    counters[number, node, COUNT_EVALUATIONS] = 1
+            _run_morsel(tables, memory, results, number, morsel, n)
             start = part[PART_FIRST_ROW] + morsel * _MORSEL_ROWS
-            found = _members(part, morsel, masks[0, :n], members[start : start + n])
-            counts[number, 0] += found[0]
-            counts[number, 1] += found[1]
+            found = _members(part, morsel, memory.masks[0, :n], results.members[start : start + n])
+            results.counts[number, 0] += found[0]
+            results.counts[number, 1] += found[1]
+
+
+@inlined
+def _run_morsel(tables: Tables, memory: Memory, results: Results, number: int, morsel: int, n: int) -> None:
+    """memory.masks[0, :n] = the rows of a morsel that satisfy the segment."""
+    operations, counters, filled, at = tables.operations, results.counters[number], np.uint64(0), 0
+    while at < operations.shape[0]:
+        operation, depth, argument, node, undecided = operations[at]
+        mask = memory.masks[depth, :n]
+        at += 1
+        if operation == DO_LEAF:
+            own, started = counters[tables.leaves[argument, LEAF_NODE]], cycles()
+            is_narrow = _find_open(memory.masks, undecided, memory.asked[:n])
+            if not _evaluate(tables, memory, results, number, argument, morsel, is_narrow, own, mask):
+                results.open_leaves[number, argument] = np.uint8(1)
+            own[COUNT_CYCLES] += cycles() - started
+        elif operation == DO_SKIP_IF_NONE:
+            if not _any(mask):
+                at = argument
+        elif operation == DO_SKIP_IF_ALL:
+            if _all(mask):
+                at = argument
+        elif operation == DO_KEEP:
+            copy_mask(mask, memory.kept[argument, :n])
+            filled |= np.uint64(1) << np.uint64(argument)
+        elif operation == DO_RECALL:
+            slot = argument & 0xFF
+            if (filled >> np.uint64(slot)) & np.uint64(1):
+                copy_mask(memory.kept[slot], mask)
+                at = argument >> 8
+        else:
+            _combine(operation, mask, memory.masks[depth + 1, :n])
+        if node >= 0:
+            counters[node, COUNT_TRUE] += _count(mask)
+            counters[node, COUNT_EVALUATIONS] = 1
 
 
 @inlined
 def _evaluate(
+    tables: Tables,
+    memory: Memory,
+    results: Results,
     number: int,
-    leaf_row: I64,
-    bound: I64,
-    part: I64,
-    filters: I64,
-    tests: I64,
+    argument: int,
     morsel: int,
-    event_masks: U8,
-    scratch: U8,
-    amounts: I64,
-    window: U32,
-    sums: I64,
-    days: U64,
-    asked: U8,
     is_narrow: bool,
-    noted: U8,
     counters: I64,
     mask: U8,
 ) -> bool:
     """mask[i] = row i of the morsel satisfies a predicate; False if it cannot be decided here."""
-    kind, start = leaf_row[LEAF_KIND], morsel * _MORSEL_ROWS
+    leaf_row, bound, tests = tables.leaves[argument], tables.bounds[number, argument], tables.tests[number]
     if bound[BOUND_GIVEN] != 0:
-        copy_mask(u8s(bound[BOUND_GIVEN] + start, mask.shape[0]), mask)
+        copy_mask(u8s(bound[BOUND_GIVEN] + morsel * _MORSEL_ROWS, mask.shape[0]), mask)
         return True
-    if kind == ATTRIBUTE_LEAF:
-        attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, scratch, counters, mask)
+    if leaf_row[LEAF_KIND] == ATTRIBUTE_LEAF:
+        attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, memory.scratch, counters, mask)
         return True
-    own = filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
-    if not noted[number]:
-        noted[number] = np.uint8(1)
-        note_chunks(leaf_row, bound, own, tests, counters)
-    return event_leaf(
-        leaf_row,
-        bound,
-        part,
-        own,
-        tests,
-        morsel,
-        event_masks,
-        scratch,
-        amounts,
-        window,
-        sums,
-        days,
-        asked,
-        is_narrow,
-        counters,
-        mask,
-    )
+    filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
+    if not results.noted[number, argument]:
+        results.noted[number, argument] = np.uint8(1)
+        note_chunks(leaf_row, bound, filters, tests, counters)
+    part = tables.parts[number]
+    return event_leaf(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, counters, mask)
 
 
-@inlined
+@leaf
 def _find_open(masks: U8, undecided: int, asked: U8) -> bool:
     """asked[i] = row i is undecided; True if so few are that a predicate better looks at their events only."""
     if undecided == ALL_OPEN:
@@ -204,7 +132,7 @@ def _find_open(masks: U8, undecided: int, asked: U8) -> bool:
     return bool(found * FEW <= asked.shape[0])
 
 
-@inlined
+@leaf
 def _combine(operation: int, mask: U8, other: U8) -> None:
     if operation == DO_AND:
         for i in range(mask.shape[0]):
@@ -251,7 +179,7 @@ def _all(mask: U8) -> bool:
     return True
 
 
-@inlined
+@leaf
 def _members(part: I64, morsel: int, mask: U8, members: U8) -> tuple[int, int]:
     """members = the rows of the mask that are in the population; returns how many are in it, and are members."""
     n = mask.shape[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import float_of, i64s, u8s, u16s, u32s
+from cdp_query.compiled.kernels.arguments import Memory
 from cdp_query.compiled.kernels.event_walk import chunk_table, is_outside, run_arrays
 from cdp_query.compiled.kernels.filters import columns_at, unsealed_values
 from cdp_query.compiled.kernels.layout import (
@@ -59,7 +60,7 @@ OTHER = 3  # no number
 UNFIT = 4  # a number that takes exact sums of floats
 
 
-@inlined
+@leaf
 def scale_of_sums(leaf_row: I64, bound: I64, part: I64) -> int:
     """The scale at which all numbers in the chunks of the interval add up below SUM_MAX, or NO_SUM.
 
@@ -121,7 +122,7 @@ def _add(run_rows: U16, run_starts: U32, first: int, last: int, amounts: I64, su
         sums[run_rows[run]] += total
 
 
-@inlined
+@leaf
 def add_chunk(
     bound: I64,
     chunk: I64,
@@ -131,9 +132,7 @@ def add_chunk(
     last_run: int,
     start: int,
     passes: U8,
-    scratch: U8,
-    amounts: I64,
-    sums: I64,
+    memory: Memory,
 ) -> int:
     """sums[row] += the numbers of each run's events that pass; returns how many values are no numbers."""
     run_rows, run_starts = run_arrays(chunk, last_run)
@@ -141,19 +140,19 @@ def add_chunk(
     columns = i64s(bound[BOUND_COLUMNS], last * COLUMN_FIELDS).reshape((last, COLUMN_FIELDS))
     others, n = 0, passes.shape[0]
     for each in range(first, last):
-        column, given = columns[each], scratch[:n]
+        column, given = columns[each], memory.scratch[:n]
         copy_mask(passes, given)
         present_bits(column, start, given)
         if column[COLUMN_KIND] in (_INT, _FLOAT):
-            _amounts(column, scale, start, given, amounts)
-            _add(run_rows, run_starts, first_run, last_run, amounts, sums)
+            _amounts(column, scale, start, given, memory.amounts)
+            _add(run_rows, run_starts, first_run, last_run, memory.amounts, memory.sums)
         else:
             for i in range(n):
                 others += int(np.int64(given[i]))
     return others
 
 
-@inlined
+@leaf
 def unsealed_amount(bound: I64, part: I64, event: int) -> tuple[int, int]:
     """(MISSING, INTEGER, DECIMAL, OTHER or UNFIT; the number) of an unsealed event, a decimal's at SUM_SCALE."""
     first, last = unsealed_values(part, event)
@@ -174,7 +173,7 @@ def unsealed_amount(bound: I64, part: I64, event: int) -> tuple[int, int]:
     return sort, int(amount)
 
 
-@inlined
+@leaf
 def compare_sums(leaf_row: I64, scale: int, sums: I64, mask: U8) -> bool:
     """mask[i] = the sum of row i is as wanted; False if a sum needs to be known more exactly."""
     low, high, flip = leaf_row[LEAF_LOW], leaf_row[LEAF_HIGH], np.uint8(leaf_row[LEAF_NEGATED])

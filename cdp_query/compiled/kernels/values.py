@@ -62,7 +62,7 @@ def _listed(values: AnyArray, base: int, table: U8, held: U8) -> None:
         held[i] = table[code] if code < np.uint64(table.shape[0]) else np.uint8(0)
 
 
-@inlined
+@leaf
 def _inside_stored(column: I64, start: int, low: int, high: int, held: U8) -> None:
     """held[i] |= low <= stored value start + i <= high, for columns of integers and mantissas."""
     n, dtype, address = held.shape[0], column[COLUMN_DTYPE], column[COLUMN_VALUES]
@@ -80,7 +80,7 @@ def _inside_stored(column: I64, start: int, low: int, high: int, held: U8) -> No
         _inside(u32s(address + 4 * start, n), np.uint32(low), np.uint32(min(high, _U32_MAX)), held)
 
 
-@inlined
+@leaf
 def _inside_floats(column: I64, start: int, low: float, high: float, held: U8) -> None:
     """The same for columns of floats; a float32 is compared as the float64 it stands for."""
     n, address = held.shape[0], column[COLUMN_VALUES]
@@ -105,7 +105,7 @@ def _listed_stored(column: I64, start: int, table: U8, held: U8) -> None:
         _listed(u32s(address + 4 * start, n), base, table, held)
 
 
-@inlined
+@leaf
 def _held(column: I64, slot: I64, start: int, held: U8) -> None:
     """Entries start, start + 1, ... of a column that satisfy the slot of its kind, present or not: u8[n]."""
     mode, address, count = slot[SLOT_MODE], slot[SLOT_ADDRESS], slot[SLOT_COUNT]

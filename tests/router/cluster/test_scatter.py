@@ -459,7 +459,7 @@ def test_groups_inside_each_other_are_answered_or_refused_with_a_reason(cluster:
         assert cluster.query(text).population == PEOPLE
     except (QueryError, RequestInvalid) as error:
         assert levels > 10
-        assert "nesting" in str(error)
+        assert "nest" in str(error)
 
 
 def test_the_deadline_is_shared_by_all_calls_of_a_question(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from cdp_query import tree
 from cdp_query.bind import bound
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.twins import repeated
-from cdp_query.compiled.binding import Names
+from cdp_query.compiled.bound_program import Names
+from cdp_query.compiled.program_parts import Program
 from cdp_query.compiled.run import Checkpoint, population_of, run
-from cdp_query.compiled.shape import Program, can_run, numbered, write
+from cdp_query.compiled.shape import can_run, numbered, write
 from cdp_query.compiled.weights import Weights
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.needs import check_needs
@@ -90,7 +91,7 @@ class _Segment:
         return Members(found.members, found.counts, found.stats)
 
     def run_mixed(self, shape: bound.BoundNode) -> Members:
-        """What kernels can evaluate first, then the rest for the rows that this leaves open."""
+        """Members by kernels where they can evaluate a part, then by Python for the rows that this leaves open."""
         dropped = self.dropped()
         roots = list[bound.BoundNode]()
         mixed = _split(shape, dropped, roots)
@@ -149,7 +150,7 @@ _Shape = _Run | _Mixed | None  # None: as it is
 
 
 def _split(node: bound.BoundNode, dropped: frozenset[int], roots: list[bound.BoundNode]) -> _Shape:
-    """What becomes of a part; the parts for kernels are appended to `roots`, those of one group as one."""
+    """Form of a part for `_joined`; appends the parts for kernels to `roots`, those of one group as one."""
     if can_run(node, dropped):
         roots.append(node)
         return _Run(len(roots) - 1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
-from cdp_query.compiled import segments
+from cdp_query.compiled import find_members
 from cdp_query.errors import QueryCancelled
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.segment_members import segment_members
@@ -33,9 +33,9 @@ def by_python(segment: tree.Node, view: PartitionView, context: tree.Context) ->
     return mask
 
 
-def by_kernels(segment: tree.Node, views: Sequence[PartitionView], context: tree.Context) -> segments.Members:
+def by_kernels(segment: tree.Node, views: Sequence[PartitionView], context: tree.Context) -> find_members.Members:
     """Members of all partitions."""
-    return segments.find_members(segment, views, Binder(context), lambda: None)
+    return find_members.find_members(segment, views, Binder(context), lambda: None)
 
 
 @given(
@@ -65,7 +65,7 @@ def test_a_caller_that_has_gone_stops_the_kernels() -> None:
 
     question = pipeline.segment_of(pipeline.read('count("Buy") >= 0', None))
     with pytest.raises(QueryCancelled):
-        segments.find_members(question, Shards(2).capture(), Binder(tree.Context(0)), gone)
+        find_members.find_members(question, Shards(2).capture(), Binder(tree.Context(0)), gone)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from cdp_query.compiled.descriptors import (
     unsealed_fields,
 )
 from cdp_query.compiled.kernels.layout import BOUND_FIELDS, PART_FIELDS, TEST_FIELDS
-from cdp_query.compiled.shape import Leaf, Program, Test
+from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import test_row
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, Bools
