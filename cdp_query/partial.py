@@ -37,7 +37,9 @@ def merge(first: Partial, second: Partial) -> Partial:
     """The contribution of both."""
     longer, shorter = sorted((first.steps, second.steps), key=len, reverse=True)
     padded = shorter + (0,) * (len(longer) - len(shorter))
-    values, beyond = capped(Counter(first.values) + Counter(second.values))
+    values, beyond = dict[ValueKey, int](), 0
+    if first.values or second.values:
+        values, beyond = capped(Counter(first.values) + Counter(second.values))
     return Partial(
         first.population + second.population,
         first.count + second.count,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
+from cdp_query.bind.names import Names
+from cdp_query.compiled.find_members import find_members
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Checkpoint, Execution
 from cdp_query.language import parse
-from cdp_query.partial import Partial, capped
+from cdp_query.partial import Partial, capped, merge_all
 from cdp_query.reports.breakdown import breakdown
 from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.registry import check_report, evaluate_report
-from cdp_query.reports.segment_members import segment_members
-from cdp_query.reports.value_keys import ValueKey
 from cdp_query.rules import rewrite
 from cdp_query.stats import Meter
+from cdp_store.arrays import Bools
 from cdp_store.ids import AttributeId
 from cdp_store.memory.view import PartitionView
 
@@ -42,33 +45,58 @@ def segment_of(question: tree.Question) -> tree.Node:
 
 def check(question: tree.Question, context: tree.Context) -> tree.Question:
     """A tree from anywhere to a checked, rewritten one; raises QueryInvalid for what has no meaning."""
+    check_meaning(question, context)
+    return rewrite(question)
+
+
+def check_meaning(question: tree.Question, context: tree.Context) -> None:
+    """Raises QueryInvalid for what has no meaning at this instant and in this zone."""
     if isinstance(question, tree.Funnel | tree.Report):
         check_report(question, Binder(context))
     else:
         Binder(context).check(question)
-    return rewrite(question)
 
 
 def evaluate(
     question: tree.Question, view: PartitionView, binder: Binder, checkpoint: Checkpoint = lambda: None
 ) -> Partial:
     """The contribution of one partition to the answer."""
+    return evaluate_all(question, [view], binder, checkpoint)
+
+
+def evaluate_all(
+    question: tree.Question, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint = lambda: None
+) -> Partial:
+    """The contribution of some partitions to the answer."""
+    if isinstance(question, tree.Funnel | tree.Report):
+        return merge_all(_report(question, view, binder, checkpoint) for view in views)
+    segment = question.segment if isinstance(question, tree.Breakdown) else question
+    found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
+    population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
+    known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
+    whole = Partial(population, count, known=known, stats=found.stats)
+    if not isinstance(question, tree.Breakdown):
+        return whole
+    return merge_all([whole, *(_broken_down(question, *each, binder) for each in zip(views, found.masks, strict=True))])
+
+
+def _broken_down(question: tree.Breakdown, view: PartitionView, mask: Bools, binder: Binder) -> Partial:
+    attribute = view.schema.attributes.get(question.attribute)
+    wanted = None if attribute is None else AttributeId(attribute)
+    values, rest = capped(breakdown(view, mask, wanted, binder.context.as_of_ms))
+    return Partial(values=values, rest=rest)
+
+
+def _report(
+    question: tree.Funnel | tree.Report, view: PartitionView, binder: Binder, checkpoint: Checkpoint
+) -> Partial:
     execution = Execution(view, binder.context, Meter(), checkpoint)
     population = execution.population()
     size = int(np.count_nonzero(population))
     known = binder.names(question).known_to(view.schema)
-    if isinstance(question, tree.Funnel | tree.Report):
-        count, part = evaluate_report(question, execution, binder, population)
-        steps = part.whole.steps if isinstance(part, FunnelPart) else ()
-        return Partial(size, count, steps, known=known, stats=execution.meter.nodes(), report=part)
-    segment = question.segment if isinstance(question, tree.Breakdown) else question
-    mask = segment_members(segment, execution, binder) & population
-    values, rest = dict[ValueKey, int](), 0
-    if isinstance(question, tree.Breakdown):
-        attribute = view.schema.attributes.get(question.attribute)
-        wanted = None if attribute is None else AttributeId(attribute)
-        values, rest = capped(breakdown(view, mask, wanted, binder.context.as_of_ms))
-    return Partial(size, int(np.count_nonzero(mask)), (), values, known, execution.meter.nodes(), rest=rest)
+    count, part = evaluate_report(question, execution, binder, population)
+    steps = part.whole.steps if isinstance(part, FunnelPart) else ()
+    return Partial(size, count, steps, known=known, stats=execution.meter.nodes(), report=part)
 
 
 def members(
@@ -79,8 +107,11 @@ def members(
     meter: Meter | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Rows of a segment's members in one partition, ascending; `meter` counts the data read."""
-    execution = Execution(view, binder.context, meter or Meter(), checkpoint)
-    return np.flatnonzero(segment_members(segment, execution, binder) & execution.population())
+    found = find_members(segment, [view], binder, checkpoint)
+    if meter is not None:
+        for node, stats in found.stats.items():
+            meter.node(node).add(stats)
+    return np.flatnonzero(found.masks[0])
 
 
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:

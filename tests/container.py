@@ -139,7 +139,8 @@ def _bind(path: Path, root: Path, *, reading: bool) -> None:
 
 def _share_kernels(stage: Stage) -> None:
     """Give the user of the stage the kernels that are compiled here, so that the trial need not compile."""
-    stamps = [content_stamp(Path(each.__path__[0]) / "kernels") for each in (cdp_store, cdp_query)]
+    rooms = (Path(cdp_store.__path__[0]), Path(cdp_query.__path__[0]), Path(cdp_query.__path__[0]) / "compiled")
+    stamps = [content_stamp(room / "kernels") for room in rooms]
     home = stage.at(stage.environment["HOME"])
     for found in cache_directory().iterdir():
         if any(stamp in found.name for stamp in stamps) and found.is_dir():

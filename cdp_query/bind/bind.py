@@ -32,10 +32,14 @@ NO_SCHEMA = SchemaReading({}, {}, {})
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The numbers of parts to come; for parts with twins the first one's id by their own, and its bound form."""
+    """The numbers of parts to come; for parts with twins the first one's id by their own, and its bound form.
+
+    Predicates `skipped`, by number, are left out.
+    """
 
     numbers: Iterator[int]
     twins: Mapping[int, int]
+    skipped: frozenset[int]
     bound: dict[int, bound.BoundNode] = field(default_factory=dict)
 
 
@@ -49,15 +53,22 @@ class Binder:
     _twins: dict[int, Mapping[int, int]] = field(default_factory=dict)
     _names: dict[int, Names] = field(default_factory=dict)
 
-    def bind(self, node: tree.Node, schema: SchemaReading, numbers: Iterator[int] | None = None) -> bound.BoundNode:
+    def bind(
+        self,
+        node: tree.Node,
+        schema: SchemaReading,
+        numbers: Iterator[int] | None = None,
+        skipped: frozenset[int] = frozenset(),
+    ) -> bound.BoundNode:
         """The bound form of a segment; nodes are numbered in written order, from 0 or as given.
 
-        Parts that are written alike are one bound node, with the number of the first.
+        Parts that are written alike are one bound node, with the number of the first. Predicates `skipped`, by number,
+        stand for everyone.
         """
         twins = self._twins.get(id(node))
         if twins is None:
             twins = self._twins[id(node)] = twins_of(node)
-        return self._node(node, schema, _Written(count() if numbers is None else numbers, twins))
+        return self._node(node, schema, _Written(count() if numbers is None else numbers, twins, skipped))
 
     def names(self, question: tree.Question) -> Names:
         """Every name the question mentions."""
@@ -126,6 +137,8 @@ class Binder:
                 return bound.BoundAny(own, tuple(self._node(item, schema, written) for item in items))
             case tree.Not(item):
                 return bound.BoundNot(own, self._node(item, schema, written))
+            case _ if own in written.skipped:
+                return bound.BoundEveryone(own)
             case _:
                 return self._twin(node, schema, written, own)
 

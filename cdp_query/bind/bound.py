@@ -15,6 +15,7 @@ from cdp_query.bind.bound_measures import BoundExpressionTest
 from cdp_query.bind.bound_profiles import BoundProfile
 from cdp_query.calendar.windows import Interval
 from cdp_query.matching.matcher import Matcher
+from cdp_store.arrays import Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ class BoundEveryone:
     id: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundGiven:
+    """Rows that are known already: bool[row_count]."""
+
+    id: int
+    mask: Bools
+
+
 @dataclass(frozen=True, slots=True)
 class BoundAttribute:
     """A matcher on an attribute at the context's instant."""
@@ -71,6 +80,7 @@ class BoundSequence:
 
 BoundLeaf = (
     BoundEveryone
+    | BoundGiven
     | BoundAttribute
     | BoundCount
     | BoundAggregate

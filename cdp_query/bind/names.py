@@ -25,9 +25,9 @@ class Names:
     def known_to(self, schema: SchemaReading) -> Names:
         """The names that the schema knows."""
         return Names(
-            self.events & frozenset(schema.events),
-            self.properties & frozenset(schema.properties),
-            self.attributes & frozenset(schema.attributes),
+            frozenset(name for name in self.events if name in schema.events),
+            frozenset(name for name in self.properties if name in schema.properties),
+            frozenset(name for name in self.attributes if name in schema.attributes),
         )
 
 

@@ -101,6 +101,8 @@ class Execution:
                 return ~self.mask(item)
             case bound.BoundEveryone():
                 return np.ones(self.view.row_count, np.bool_)
+            case bound.BoundGiven(mask=mask):
+                return mask
             case bound.BoundAttribute():
                 return attribute_mask(self.view, node, self.context.as_of_ms, stats)
             case BoundCount():

@@ -86,7 +86,7 @@ def needed_bytes(node: bound.BoundNode, view: PartitionView) -> int:
             return rows + per_event * _count(BoundEvents(names, None), reach, view)
         case BoundWas() | BoundChanged() | BoundUnchanged() | BoundValueAt():
             return rows + _CHANGE * _changes(node.attribute, view)
-        case bound.BoundAttribute() | bound.BoundEveryone() | BoundDistance() | BoundBucket():
+        case bound.BoundAttribute() | bound.BoundEveryone() | bound.BoundGiven() | BoundDistance() | BoundBucket():
             return rows
         case BoundUserOccurrence(events=events):
             return rows + _FILTERED * _count(events, _EVER, view)

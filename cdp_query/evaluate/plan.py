@@ -66,7 +66,7 @@ def _cost(node: bound.BoundLeaf, view: PartitionView) -> float:
         case BoundExpressionTest(left=left, right=right):
             parts = (*measures_of(left), *measures_of(right))
             return sum(_MEASURE_COST * _inside(part.events, part.interval, view) + view.row_count for part in parts)
-        case bound.BoundEveryone():
+        case bound.BoundEveryone() | bound.BoundGiven():
             return 0.0
     return sum(_MEASURE_COST * _inside(node.events, interval, view) for interval in read_by(node)) + view.row_count
 

@@ -37,7 +37,7 @@ def decimal_sum_mask(parts: Sequence[Terms], wanted: Range, row_count: int) -> B
     for part in parts:
         factor = 10 ** (scale - part.column.scale)
         aggregate.sum_mantissas(part.rows(), part.stored(), part.column.base, factor, sums)
-    (sure_low, maybe_low), (sure_high, maybe_high) = _bounds(wanted, scale)
+    (sure_low, maybe_low), (sure_high, maybe_high) = sum_bounds(wanted, scale)
     mask: Bools = sums >= sure_low
     if sure_high < _TOTAL_MAX:
         mask &= sums <= sure_high
@@ -59,7 +59,7 @@ def _highest(part: Terms, scale: int) -> int:
     return (column.base + int(column.high)) * int(10 ** (scale - column.scale))
 
 
-def _bounds(wanted: Range, scale: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def sum_bounds(wanted: Range, scale: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """((sure, maybe) least mantissa sum, (sure, maybe) greatest): beyond `maybe` a sum is certainly outside."""
     low, high = wanted.floats()
     return _least(low, scale), _greatest(high, scale)

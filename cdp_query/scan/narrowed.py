@@ -45,7 +45,7 @@ def narrowed(view: PartitionView, asked: Bools) -> PartitionView:
     return NarrowedView(**{each.name: getattr(whole, each.name) for each in _FIELDS}, whole=whole, asked=asked)
 
 
-_FIELDS: Final = fields(PartitionView)
+_FIELDS: Final = tuple(each for each in fields(PartitionView) if each.init)
 
 
 def whole_of(view: PartitionView) -> PartitionView:

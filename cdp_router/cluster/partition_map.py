@@ -6,7 +6,7 @@ no two shards ever claim the same partition at the same epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.contract.partition_claims import PartitionClaim
@@ -22,6 +22,7 @@ class PartitionMap:
             PartitionClaim(number, FIRST_EPOCH, cluster.first_shard_of_partition(number))
             for number in range(cluster.partitions)
         ]
+        self._everything: Mapping[int, Sequence[PartitionClaim]] | None = None
 
     def merge(self, claims: Iterable[PartitionClaim]) -> bool:
         """Merges claims; True if any was new."""
@@ -29,8 +30,15 @@ class PartitionMap:
         for claim in claims:
             if claim.partition < len(self._claims) and claim.epoch > self._claims[claim.partition].epoch:
                 self._claims[claim.partition] = claim
-                is_newer = True
+                is_newer, self._everything = True, None
         return is_newer
+
+    @property
+    def everything(self) -> Mapping[int, Sequence[PartitionClaim]]:
+        """The claims of all partitions, by the shard that answers for them."""
+        if self._everything is None:
+            self._everything = self.by_shard(self.partitions)
+        return self._everything
 
     def claim(self, partition: int) -> PartitionClaim:
         """The newest known claim on a partition; it names the shard that answers for it."""

@@ -63,9 +63,9 @@ class Routing:
     ) -> Answers[Response]:
         """Asks all shards about some or all partitions at the same time; a failed one is not asked again."""
         waiting, pause = set(self.map.partitions if partitions is None else partitions), _PAUSE_SECONDS
+        asked = self.map.everything if partitions is None else self.map.by_shard(sorted(waiting))
         answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
-        while waiting:
-            asked = self.map.by_shard(sorted(waiting))
+        while True:
             outcomes = await self._outcomes(asked, method, request, deadline)
             refused = [outcome.error for outcome in outcomes.values() if isinstance(outcome, _Refused)]
             is_over = not deadline.remaining()
@@ -79,10 +79,12 @@ class Routing:
                     missing.setdefault(shard, []).extend(own)
                 else:
                     answers.append(outcome)
-            if waiting and not self.learn(refused):
+            if not waiting:
+                return Answers(answers, failures, missing)
+            if not self.learn(refused):
                 await asyncio.sleep(min(pause, deadline.remaining()))
                 pause = min(2 * pause, _PAUSE_SECONDS_MAX)
-        return Answers(answers, failures, missing)
+            asked = self.map.by_shard(sorted(waiting))
 
     async def complete(
         self, method: UnaryMethod[Request, Response], request: Asked[Request], deadline: Deadline

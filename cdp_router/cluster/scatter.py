@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 
@@ -64,10 +64,10 @@ def _problem(shard: int, shards: Mapping[int, ShardClient], failure: Failure) ->
 
 
 async def scatter(
-    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Awaitable[Response]]
+    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Coroutine[Any, Any, Response]]
 ) -> Gathered[Response]:
     """Calls every shard at the same time and waits for all."""
-    results = await asyncio.gather(*(call(number, shard) for number, shard in shards.items()), return_exceptions=True)
+    results = await _together([call(number, shard) for number, shard in shards.items()])
     answers, failures = dict[int, Response](), dict[int, grpc.aio.AioRpcError]()
     for number, result in zip(shards, results, strict=True):
         if isinstance(result, grpc.aio.AioRpcError):
@@ -77,6 +77,24 @@ async def scatter(
         else:
             answers[number] = result
     return Gathered(answers, failures)
+
+
+async def _together(calls: Sequence[Coroutine[Any, Any, Response]]) -> list[Response | BaseException]:
+    """Results or errors of all calls; the first one needs no task of its own."""
+    tasks = [awaited(call) for call in calls[1:]]
+    try:
+        results = list[Response | BaseException]()
+        for each in (*calls[:1], *tasks):
+            try:
+                results.append(await each)
+            except Exception as error:  # noqa: BLE001 - the caller decides about each
+                results.append(error)
+        return results
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def as_they_come(

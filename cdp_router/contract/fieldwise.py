@@ -371,4 +371,19 @@ def _taking(at: FieldDescriptor, ours: Field[Any], codec: Codec, annotation: Any
     if isinstance(ours.default, enum.Enum):
         default = codec.write(ours.default)
         return lambda message, path, depth: read(getattr(message, wire_name) or default, f"{path}.{wire_name}", depth)
+    if at.is_repeated and (empty := _empty(codec)) is not None:
+
+        def take_several(message: Any, path: str, depth: int) -> Any:
+            values = getattr(message, wire_name)
+            return read(values, f"{path}.{wire_name}", depth) if values else empty()
+
+        return take_several
     return lambda message, path, depth: read(getattr(message, wire_name), f"{path}.{wire_name}", depth)
+
+
+def _empty(codec: Codec) -> type[Any] | None:
+    """Type whose call makes the value of an empty field; None if such a field is refused."""
+    try:
+        return type(codec.read((), "", 0))
+    except RequestInvalid:
+        return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +16,7 @@ from cdp_router.process.supervised import report_ready, watch_standard_input
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.large_requests import Readings
+from cdp_router.rpc.pipe_server import PipeServer
 from cdp_router.rpc.record import Record
 
 STOP_GRACE_SECONDS: Final = 5.0
@@ -36,6 +37,10 @@ SERVER_OPTIONS: Final = (
 )
 
 
+def _unregistered(service: str, handlers: Any) -> None:
+    """Registers no methods: generic handlers have them all."""
+
+
 class Serving:
     """A gRPC server that reports when it is ready and stops on request, or when its supervisor is gone."""
 
@@ -53,11 +58,21 @@ class Serving:
         self._chain, self._credentials = Chain(gate, observers, record, readings), credentials
         options = {**dict(SERVER_OPTIONS), "grpc.max_receive_message_length": request_bytes}
         self.server = grpc.aio.server(interceptors=[self._chain], options=tuple(options.items()))
+        # For each registered method grpc.aio keeps a task that waits for a call of it, and looks at all of these tasks
+        # whenever any call comes in.
+        self.server.add_registered_method_handlers = _unregistered  # type: ignore[method-assign, assignment]
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._names = ("", *names)
         enable_reflection((*names, health.SERVICE_NAME), self.server)
         self._stopping = asyncio.Event()
+        self._pipes: PipeServer | None = None
+
+    def add_pipes(self, secret: str, handlers: Mapping[str, Any]) -> None:
+        """Serves unary methods over pipes as well, to processes of this machine that have the secret."""
+        if self._credentials is None:  # certificates protect nothing that passes beside them
+            methods = {path: self._chain.served(path, handler) for path, handler in handlers.items()}
+            self._pipes = PipeServer(secret, methods)
 
     def stop_soon(self) -> None:
         """Begins to stop; `run` returns when the last calls have ended."""
@@ -67,6 +82,8 @@ class Serving:
         """Serves until stopped by a signal, by `stop_soon`, or, unless alone, by the end of standard input."""
         port = self._listen(address)
         await self.server.start()
+        if self._pipes is not None:
+            await self._pipes.listen(port)
         for name in self._names:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         loop = asyncio.get_running_loop()
@@ -80,6 +97,8 @@ class Serving:
         # Watchers of our health learn of it first, then running calls may end; the watchers would stay for ever.
         await self._health.enter_graceful_shutdown()
         await self._chain.drain(STOP_GRACE_SECONDS)
+        if self._pipes is not None:
+            self._pipes.close()
         await self.server.stop(_FLUSH_SECONDS)
 
     def _listen(self, address: str) -> int:

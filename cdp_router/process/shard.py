@@ -83,7 +83,7 @@ async def _serve(
     server.upkeep.retain_hourly()
     if minutes:
         background.keep("snapshots", partial(server.snapshots.take_every, minutes * 60))
-    add_shard_services(server, serving.server)
+    serving.add_pipes(call_secret(cluster), add_shard_services(server, serving.server))
     await serving.run(address, is_alone=is_alone)
     observing.close()
     await server.close()

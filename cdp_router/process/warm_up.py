@@ -20,9 +20,10 @@ from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.registry import REPORTS
+from cdp_query.reports.segment_members import segment_members
 from cdp_query.scan.narrowed import chunk_of, narrowed
 from cdp_query.stats import Meter
-from cdp_query.tree import Context
+from cdp_query.tree import Breakdown, Context, Funnel, Report
 from cdp_router.cluster.partitioning import split
 from cdp_router.records.columnarise import columnarise
 from cdp_store.columns.arena import StringArena, hash_strings
@@ -122,8 +123,11 @@ def _apply(partition: Partition, batch: RecordBatch, sequence: int) -> None:
 
 def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) -> None:
     context = Context(as_of_ms)
-    question = pipeline.prepare(text, by, context)
-    pipeline.evaluate(question, partition.capture(), Binder(context))
+    question, view = pipeline.prepare(text, by, context), partition.capture()
+    pipeline.evaluate(question, view, Binder(context))
+    if not isinstance(question, Funnel | Report | Breakdown):
+        # Parts of reports, and what kernels for whole segments leave open.
+        segment_members(question, Execution(view, context, Meter(), lambda: None), Binder(context))
 
 
 def _ask_few(partition: Partition) -> None:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cdp.v1 import query_pb2, segment_pb2
 
 from cdp_query import tree
-from cdp_query.language import print_heading, print_question
+from cdp_query.language import print_heading
 from cdp_query.partial import Partial
 from cdp_query.reports.registry import finish_report
 from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats, total
 from cdp_query.tree.walk import operands
 from cdp_router.contract.key_values import to_key_value
-from cdp_router.contract.question_codec import to_question
 from cdp_router.contract.report_codec import answer_fields
 from cdp_router.contract.values import to_timestamp
 from cdp_router.deadline import monotonic_ms
+from cdp_router.questions.question_reading import Asked
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """All an answer is made of: the question as asked and as evaluated, with the named segments written out.
+    """All an answer is made of; `clock_ms` is the monotonic clock when the question came in."""
 
-    `plan` is the message of what was evaluated; `clock_ms` is the monotonic clock when the question came in.
-    """
-
-    asked: tree.Question
-    question: tree.Question
-    plan: segment_pb2.Question
-    context: tree.Context
-    used: Sequence[tuple[str, int]]
+    asked: Asked
     partial: Partial
     coverage: query_pb2.Coverage
     warnings: Sequence[str]
@@ -45,9 +37,10 @@ class Answering:
 
 def answer(parts: Answering) -> query_pb2.QueryResponse:
     """The reply of semantics.md, section 6."""
+    said, context = parts.asked.said, parts.asked.context
     partial, scanned = parts.partial, total(parts.partial.stats)
     is_partial = len(parts.coverage.answered) < parts.coverage.total
-    report = finish_report(parts.question, partial.report, parts.context)
+    report = finish_report(said.question, partial.report, context)
     flags = [
         flag
         for flag, holds in (
@@ -62,12 +55,12 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
     return query_pb2.QueryResponse(
         count=partial.count,
         population=partial.population,
-        as_of=to_timestamp(parts.context.as_of_ms),
-        tz=parts.context.tz,
-        text=print_question(parts.asked),
+        as_of=to_timestamp(context.as_of_ms),
+        tz=context.tz,
+        text=said.text,
         breakdown=_breakdown(partial),
         breakdown_rest=partial.rest,
-        funnel=_funnel(parts.question, partial),
+        funnel=_funnel(said.question, partial),
         coverage=parts.coverage,
         exact=not is_partial and not scanned.truncated,
         flags=flags,
@@ -77,17 +70,12 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
         engine_milliseconds=parts.engine_ms,
-        plan_hash=tree_hash(parts.plan),
+        plan_hash=said.plan_hash,
         rows_scanned=scanned.rows,
-        question=to_question(parts.asked),
-        used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.used],
+        question=said.message,
+        used_segments=[segment_pb2.SegmentReference(name=name, version=version) for name, version in parts.asked.used],
         **answer_fields(None if report is None else report.answer),  # type: ignore[arg-type]
     )
-
-
-def tree_hash(plan: segment_pb2.Question) -> str:
-    """Hash that identifies an evaluated question whatever its spelling."""
-    return hashlib.blake2b(plan.SerializeToString(deterministic=True), digest_size=8).hexdigest()
 
 
 def _breakdown(partial: Partial) -> list[query_pb2.BreakdownRow]:
@@ -120,7 +108,7 @@ def _explanation(parts: Answering) -> list[query_pb2.StepExplanation]:
             rows=stats.rows,
             evaluations=stats.evaluations,
         )
-        for number, (depth, text) in enumerate(_described(parts.question))
+        for number, (depth, text) in enumerate(_described(parts.asked.said.question))
         for stats in (parts.partial.stats.get(number, NodeStats()),)
     ]
 

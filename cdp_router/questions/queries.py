@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
 
@@ -28,7 +29,7 @@ from cdp_router.limits import (
     PROFILE_EVENTS_DEFAULT,
     PROFILE_EVENTS_MAX,
 )
-from cdp_router.questions.answers import Answering, answer, tree_hash
+from cdp_router.questions.answers import Answering, answer
 from cdp_router.questions.attribute_columns import check_names, columns_of
 from cdp_router.questions.member_stream import MemberStream
 from cdp_router.questions.person_records import People
@@ -41,6 +42,7 @@ from cdp_store.records.records import Strings
 from cdp_store.values import to_ms
 
 Result = TypeVar("Result")
+_FINISHED_AT_ONCE_BYTES: Final = 4096  # of question and partials: the answer takes less than handing it to a thread
 
 
 class Queries:
@@ -57,33 +59,31 @@ class Queries:
         request: query_pb2.QueryRequest,
         deadline: Deadline,
         clock_ms: float,
-        check: Callable[[tree.Question], None] = lambda _: None,
+        check: Callable[[tree.Question], None] | None = None,
     ) -> query_pb2.QueryResponse:
         """The answer to a question; fails when a partition is missing, unless allow_partial.
 
         `check` may refuse the question, in which named segments stand as they were written.
         """
         asked = await self._reader.asked(request, self._context(request), deadline)
-        await self._reader.aside.run(request.ByteSize(), deadline, lambda: check(asked.asked))
+        said, context, size = asked.said, asked.context, request.ByteSize()
+        if check is not None:
+            await self._reader.aside.run(size, deadline, partial(check, said.asked))
         message = shard_pb2.EvaluateRequest(
-            question=asked.plan,
-            as_of_ms=asked.context.as_of_ms,
-            tz=asked.context.tz,
-            exclude_anonymous=not asked.context.include_anonymous,
+            question=said.plan,
+            as_of_ms=context.as_of_ms,
+            tz=context.tz,
+            exclude_anonymous=not context.include_anonymous,
         )
         evaluations = await self._evaluated(message, deadline, allow_partial=request.allow_partial)
-        partial, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
+        merged, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
         missing = coverage.total - len(coverage.answered)
-        warnings = await self._unknown_names(asked.names, partial.known, deadline, request.strict, missing)
-        mismatch = total(partial.stats).type_mismatch
+        warnings = await self._unknown_names(said.names, merged.known, deadline, request.strict, missing)
+        mismatch = total(merged.stats).type_mismatch
         mistyped = await self._mistyped(asked, deadline, strict=request.strict) if mismatch else []
         parts = Answering(
-            asked.asked,
-            asked.question,
-            asked.plan,
-            asked.context,
-            asked.used,
-            partial,
+            asked,
+            merged,
             coverage,
             warnings,
             mistyped,
@@ -91,8 +91,11 @@ class Queries:
             clock_ms=clock_ms,
             engine_ms=max((evaluation.engine_milliseconds for evaluation in evaluations), default=0.0),
         )
+        read = size + sum(evaluation.ByteSize() for evaluation in evaluations)
+        if read <= _FINISHED_AT_ONCE_BYTES and not request.explain:
+            return answer(parts)
         # The answer repeats the question.
-        return await self._reader.aside.finish(request.ByteSize(), lambda: answer(parts))
+        return await self._reader.aside.finish(size, lambda: answer(parts))
 
     async def members(
         self, request: query_pb2.MembersRequest, deadline: Deadline
@@ -102,16 +105,16 @@ class Queries:
         check_names(request.attributes)
         asked = await self._reader.segment(request, context, deadline)
         message = shard_pb2.ListMembersRequest(
-            segment=asked.plan.segment,
+            segment=asked.said.plan.segment,
             as_of_ms=context.as_of_ms,
             tz=context.tz,
             exclude_anonymous=not context.include_anonymous,
         )
         if request.strict:
             known = await self._schema(deadline, is_whole=True)
-            await self._unknown_names(asked.names, known, deadline, strict=True)
+            await self._unknown_names(asked.said.names, known, deadline, strict=True)
             await self._mistyped(asked, deadline, strict=True)
-        note(plan_hash=tree_hash(asked.plan))
+        note(plan_hash=asked.said.plan_hash)
         # What has been streamed cannot be taken back: views must agree before the first member is told.
         agreed = await agreeing_views(self._routing, deadline, Attributes(request.attributes, context.as_of_ms))
         message.views.CopyFrom(agreed.views)
@@ -157,11 +160,11 @@ class Queries:
         context = self._context(request)
         identifier, partition = self.located(request)
         asked = await self._reader.segment(request, context, deadline, as_written=True)
-        check(asked.question)
+        check(asked.said.question)
         identifier, partition = await self._belonging(identifier, partition, deadline)
         message = shard_pb2.ProveUserRequest(
             identifier=identifier,
-            segment=asked.plan.segment,
+            segment=asked.said.plan.segment,
             as_of_ms=context.as_of_ms,
             tz=context.tz,
             exclude_anonymous=not context.include_anonymous,
@@ -215,7 +218,9 @@ class Queries:
         known = Names()
         for response in gathered.answers.values():
             known = known.merge(from_names(response.names))
-        unknown = [] if gathered.failures else await self._unknown_names(asked.names, known, deadline, strict=False)
+        unknown = (
+            [] if gathered.failures else await self._unknown_names(asked.said.names, known, deadline, strict=False)
+        )
         return [*unknown, *(await self._mistyped(asked, deadline, strict=False) if mismatch else [])]
 
     def _context(
@@ -246,12 +251,12 @@ class Queries:
     async def _mistyped(self, asked: Asked, deadline: Deadline, *, strict: bool) -> list[str]:
         """A line for each comparison with values of which none has a type asked for; worth asking shards for where
         some value had another."""
-        request = shard_pb2.ReadSchemaRequest(kinds_of=to_names(asked.names))
+        request = shard_pb2.ReadSchemaRequest(kinds_of=to_names(asked.said.names))
         gathered = await self._routing.everywhere(READ_SCHEMA, request, deadline)
         if gathered.failures:
             return []  # another shard may hold values of the type
         held = from_held_kinds(each for response in gathered.answers.values() for each in response.kinds)
-        warnings = never_matching(asked.question, held, asked.context)
+        warnings = never_matching(asked.said.question, held, asked.context)
         if strict and warnings:
             raise RequestInvalid("question", "; ".join(warnings))
         return warnings
@@ -282,16 +287,21 @@ class Queries:
         self, message: shard_pb2.EvaluateRequest, deadline: Deadline, *, allow_partial: bool
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         """Contributions of shards, each for other partitions; profiles that move meanwhile count once."""
-        everywhere = self._routing.map.partitions
-        evaluations = await self._evaluated_once(message, everywhere, deadline, allow_partial=allow_partial)
-        if compare(each for evaluation in evaluations for each in evaluation.transfers):
+        evaluations = await self._evaluated_once(message, None, deadline, allow_partial=allow_partial)
+        moving = [each for evaluation in evaluations for each in evaluation.transfers]
+        if moving and compare(moving):
             agreed = await agreeing_views(self._routing, deadline, allow_partial=allow_partial)
             message.views.CopyFrom(agreed.views)
             evaluations = await self._evaluated_once(message, agreed.partitions, deadline, allow_partial=allow_partial)
         return evaluations
 
     async def _evaluated_once(
-        self, message: shard_pb2.EvaluateRequest, partitions: Iterable[int], deadline: Deadline, *, allow_partial: bool
+        self,
+        message: shard_pb2.EvaluateRequest,
+        partitions: Iterable[int] | None,
+        deadline: Deadline,
+        *,
+        allow_partial: bool,
     ) -> Sequence[shard_pb2.EvaluateResponse]:
         found = await self._routing.gather(EVALUATE, message, deadline, partitions)
         if found.failures and not (allow_partial and found.answers):
@@ -299,9 +309,11 @@ class Queries:
         return found.answers
 
     def _coverage(self, evaluations: Sequence[shard_pb2.EvaluateResponse]) -> query_pb2.Coverage:
-        answered = [position for evaluation in evaluations for position in evaluation.answered]
-        answered.sort(key=lambda position: position.partition)
-        return query_pb2.Coverage(answered=answered, total=self._cluster.partitions)
+        coverage = query_pb2.Coverage(total=self._cluster.partitions)
+        for evaluation in evaluations:
+            coverage.answered.MergeFrom(evaluation.answered)
+        coverage.answered.sort(key=lambda position: position.partition)
+        return coverage
 
 
 def _unknown(what: str, name: str, candidates: Sequence[str], other: str) -> str:

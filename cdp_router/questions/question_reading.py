@@ -1,22 +1,26 @@
 """Questions read beside the event loop: what somebody asks at length holds up nobody else.
 
 Reading is Python work of some milliseconds a kilobyte of text. Long questions have a thread of their own, so that short
-ones never wait behind them, and each is parsed once, also where it names segments.
+ones never wait behind them, and each is parsed once, also where it names segments. What a short text says is
+remembered, ready to be scattered and to be repeated in answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Final, TypeVar
 
 from cdp.v1 import proof_pb2, query_pb2, segment_pb2
 
 from cdp_query import pipeline, tree
 from cdp_query.bind.names import Names, names_of
+from cdp_query.language import print_question
 from cdp_query.language.cql import read_cql
 from cdp_query.language.named import Definition, Inliner, Lookup
 from cdp_router.contract.question_codec import from_question, from_segment, to_question
@@ -32,19 +36,45 @@ from cdp_router.questions.shared_segments import SharedSegments
 
 AboutUsers = query_pb2.MembersRequest | proof_pb2.ExplainUserRequest
 Result = TypeVar("Result")
+_CHECKED_AT_ONCE_CHARACTERS: Final = 512  # a third of a millisecond; longer ones are checked aside
 _PROBLEM: Final = "the deadline passed before the question was read; allow more time, or ask a shorter one"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question as it came and ready to be scattered: checked, with named segments written out, and as a message."""
+@dataclass(frozen=True)
+class Said:
+    """A question as it came and as it is evaluated: checked, with named segments written out, and as a message.
+
+    The forms that only answers need are made with the first one.
+    """
 
     asked: tree.Question
     question: tree.Question
     plan: segment_pb2.Question
     names: Names
+
+    @cached_property
+    def text(self) -> str:
+        """The question as it came, as a text."""
+        return print_question(self.asked)
+
+    @cached_property
+    def message(self) -> segment_pb2.Question:
+        """The question as it came, as a message."""
+        return to_question(self.asked)
+
+    @cached_property
+    def plan_hash(self) -> str:
+        """Hash that identifies the evaluated question whatever its spelling."""
+        return tree_hash(self.plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question at an instant, and the versions of the named segments in it."""
+
+    said: Said
     context: tree.Context
-    used: Sequence[tuple[str, int]]
+    used: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(slots=True)
@@ -89,6 +119,39 @@ def _in_time(work: Callable[[], Result], deadline: Deadline) -> Result:
     return work()
 
 
+@dataclass(slots=True)
+class _Checked:
+    """A remembered question, and the context that it was last checked for."""
+
+    said: Said
+    context: tree.Context
+
+    def holds_for(self, context: tree.Context) -> bool:
+        """True if the check holds in another context as well."""
+        return self.context.as_of_ms == context.as_of_ms and self.context.tz == context.tz
+
+
+class Remembered:
+    """The questions that were asked last, by their text and attribute; only for the event loop."""
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._known = OrderedDict[tuple[str, str], _Checked]()
+
+    def get(self, text: str, by: str) -> _Checked | None:
+        """The question of a text, if it is remembered."""
+        found = self._known.get((text, by))
+        if found is not None:
+            self._known.move_to_end((text, by))
+        return found
+
+    def keep(self, text: str, by: str, asked: Asked) -> None:
+        """Remembers a question without names of segments, whose versions may change."""
+        self._known[text, by] = _Checked(asked.said, asked.context)
+        if len(self._known) > self._count_max:
+            self._known.popitem(last=False)
+
+
 class QuestionReader:
     """Reads what requests ask."""
 
@@ -96,15 +159,31 @@ class QuestionReader:
         self._segments, self.aside = segments, Aside()
         # What a text says does not depend on anything else, and dashboards ask the same ones again and again.
         self._remembered = lru_cache(maxsize=QUESTIONS_REMEMBERED)(pipeline.read)
+        self._checked = Remembered(QUESTIONS_REMEMBERED)
 
     async def asked(self, request: query_pb2.QueryRequest, context: tree.Context, deadline: Deadline) -> Asked:
         """The question of a request, checked."""
+        text, by = request.text, request.by
+        if text and (known := self._checked.get(text, by)) is not None:
+            return await self._again(known, text, context, deadline)
         run = partial(self.aside.run, request.ByteSize(), deadline)
         question = await run(lambda: self._question(request))
         if (found := await run(lambda: _without_names(question, context))) is None:
             await self._segments.newest(deadline)
-            found = await run(lambda: _checked(question, context, self._segments.lookup))
+            return await run(lambda: _checked(question, context, self._segments.lookup))
+        if text and len(text) + len(by) <= LONG_QUESTION_BYTES:
+            self._checked.keep(text, by, found)
         return found
+
+    async def _again(self, known: _Checked, text: str, context: tree.Context, deadline: Deadline) -> Asked:
+        """A remembered question at another instant, where its windows may have no meaning."""
+        if not deadline.remaining():
+            raise DeadlineMissed(_PROBLEM)
+        if not known.holds_for(context):
+            check = partial(pipeline.check_meaning, known.said.asked, context)
+            await self.aside.run(len(text), deadline, check) if len(text) > _CHECKED_AT_ONCE_CHARACTERS else check()
+            known.context = context
+        return Asked(known.said, context)
 
     async def segment(
         self, request: AboutUsers, context: tree.Context, deadline: Deadline, *, as_written: bool = False
@@ -162,4 +241,9 @@ def _checked(question: tree.Question, context: tree.Context, lookup: Lookup, *, 
     written = inliner.question(question)
     checked = pipeline.check(written, context)
     kept = written if as_written else checked
-    return Asked(question, kept, to_question(kept), names_of(checked), context, list(inliner.used))
+    return Asked(Said(question, kept, to_question(kept), names_of(checked)), context, list(inliner.used))
+
+
+def tree_hash(plan: segment_pb2.Question) -> str:
+    """Hash that identifies an evaluated question whatever its spelling."""
+    return hashlib.blake2b(plan.SerializeToString(deterministic=True), digest_size=8).hexdigest()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,6 +24,8 @@ from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.method_bounds import Bounds, bounds_of
 from cdp_router.rpc.record import NoRecord, Record
 
+Result = TypeVar("Result")
+_ADMITTED: Final = OpenGate()
 _TELLING_SECONDS: Final = 0.05  # to inform a caller before its deadline passes
 _TELLING_SHARE: Final = 0.1
 _FAR_SECONDS: Final = 1e8  # gRPC reports an enormous remaining time when the caller set none
@@ -97,6 +99,22 @@ class Chain(grpc.aio.ServerInterceptor):
                 found = self._handlers[path] = self._inside(_Method(service, name, bounds_of(path), found))
         return found
 
+    def served(self, path: str, handler: Any) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """A unary method inside the chain, for callers that were admitted when they connected by a pipe."""
+        _, service, name = path.split("/")
+        method = _Method(service, name, bounds_of(path), handler)
+
+        async def serve(raw: bytes, context: Context) -> bytes:
+            async def work(call: Call) -> bytes:
+                call.request = method.read(raw)
+                await self._record.begun(call)
+                answer: bytes = handler.response_serializer(await handler.unary_unary(call.request, context))
+                return answer
+
+            return await self._run(method, context, _ADMITTED, work)
+
+        return serve
+
     def _inside(self, method: _Method) -> Any:
         handler = method.handler
         # Without a deserializer gRPC passes the bytes: unreadable ones must end with a status of ours. In a stream it
@@ -109,31 +127,36 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> Any:
-            async with self._around(method, context) as call:
-                request = await self._begun(method, context, call)
-                return await method.handler.unary_unary(request, context)
+            async def work(call: Call) -> Any:
+                return await method.handler.unary_unary(await self._begun(method, context, call), context)
+
+            return await self._run(method, context, self._gate, work)
 
         return serve
 
     def _responses(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
-            async with self._around(method, context) as call:
+            async def work(call: Call) -> None:
                 request = await self._begun(method, context, call)
                 async with aclosing(method.handler.unary_stream(request, context)) as responses:
                     async for response in responses:
                         self._gate.renew(call)
                         await context.write(response)
 
+            await self._run(method, context, self._gate, work)
+
         return serve
 
     def _stream(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-            async with self._around(method, context) as call:
+            async def work(call: Call) -> None:
                 requests = _Requests(partial(self._next, method, context, call))
                 async with aclosing(method.handler.stream_stream(requests, context)) as responses:
                     async for response in responses:
                         await context.write(response)
+
+            await self._run(method, context, self._gate, work)
 
         return serve
 
@@ -173,8 +196,9 @@ class Chain(grpc.aio.ServerInterceptor):
             arriving.cancel()
             await asyncio.gather(arriving, closing, return_exceptions=True)  # after a hang-up reading may have failed
 
-    @asynccontextmanager
-    async def _around(self, method: _Method, context: Context) -> AsyncIterator[Call]:
+    async def _run(
+        self, method: _Method, context: Context, gate: Gate, work: Callable[[Call], Awaitable[Result]]
+    ) -> Result:
         metadata = context.invocation_metadata() or grpc.aio.Metadata()
         started = time.monotonic()
         call = begin(method.service, method.name, metadata, started)
@@ -183,22 +207,9 @@ class Chain(grpc.aio.ServerInterceptor):
             observer.began(call, metadata)
         self._enter()
         try:
-            async with self._translated(call, context), self._recorded(call):
-                self._check_open()
-                self._gate.admit(call, metadata)
-                async with _capped(method.bounds.seconds, context.time_remaining()):
-                    yield call
-        finally:
-            self._leave()
-            for observer in self._observers:
-                observer.ended(call, time.monotonic() - started)
-
-    @asynccontextmanager
-    async def _translated(self, call: Call, context: Context) -> AsyncIterator[None]:
-        """Ends the call with the rich status of any failure, and notes its code."""
-        try:
-            yield
+            result = await self._recorded(method, context, gate, metadata, call, work)
             call.code = grpc.StatusCode.OK
+            return result
         except asyncio.CancelledError:
             remaining = context.time_remaining()
             missed = remaining is not None and remaining <= 0
@@ -208,12 +219,26 @@ class Chain(grpc.aio.ServerInterceptor):
             status = status_of(error, call.request_id)
             call.code = grpc_code(status)
             await abort(context, status, (REQUEST_ID, call.request_id))
+        finally:
+            self._leave()
+            for observer in self._observers:
+                observer.ended(call, time.monotonic() - started)
 
-    @asynccontextmanager
-    async def _recorded(self, call: Call) -> AsyncIterator[None]:
-        """Records the outcome of the call before its caller gets it."""
+    async def _recorded(
+        self,
+        method: _Method,
+        context: Context,
+        gate: Gate,
+        metadata: grpc.aio.Metadata,
+        call: Call,
+        work: Callable[[Call], Awaitable[Result]],
+    ) -> Result:
+        """The result of an admitted call; its outcome is recorded before its caller gets it."""
         try:
-            yield
+            self._check_open()
+            gate.admit(call, metadata)
+            async with _capped(method.bounds.seconds, context.time_remaining()):
+                result = await work(call)
         except asyncio.CancelledError:
             call.reason = "CANCELLED"
             await self._record.ended(call)
@@ -223,6 +248,7 @@ class Chain(grpc.aio.ServerInterceptor):
             await self._record.ended(call)
             raise
         await self._record.ended(call)
+        return result
 
     def _check_open(self) -> None:
         if self._closing.is_set():

@@ -36,7 +36,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         deadline = _deadline(context)
         asked_ms = monotonic_ms()
 
-        async def ask(check: Check) -> query_pb2.QueryResponse:
+        async def ask(check: Check | None) -> query_pb2.QueryResponse:
             response = await self._queries.query(request, deadline, asked_ms, check)
             self._answered.answered(response)  # with its sizes, which keys without profile-read do not get
             return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -11,17 +11,20 @@ from cdp_router.cluster.shard_methods import METHODS, SHARD_SERVICES, Request, R
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.shard.grpc_shard_client import PIPED
 from cdp_router.shard.handlers import Handlers
 from cdp_router.shard.server import ShardServer
 
 
-def add_shard_services(server: ShardServer, serving: grpc.aio.Server) -> None:
-    """Adds the services of a shard to a gRPC server."""
+def add_shard_services(server: ShardServer, serving: grpc.aio.Server) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
+    """Adds the services of a shard to a gRPC server; returns handlers of the methods for pipes, by path."""
     handlers = Handlers(server)
+    made = {each: _handler(each, handlers) for each in METHODS}
     for service in SHARD_SERVICES:
-        made = {each.name: _handler(each, handlers) for each in METHODS if each.service == service}
-        serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, made),))
-        serving.add_registered_method_handlers(service, made)
+        named = {each.name: handler for each, handler in made.items() if each.service == service}
+        serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, named),))
+        serving.add_registered_method_handlers(service, named)
+    return {each.path: made[each] for each in PIPED}
 
 
 def _handler(method: Any, handlers: Handlers) -> grpc.RpcMethodHandler[Any, Any]:

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from cdp_query.errors import QueryCancelled
 from cdp_router.deadline import Deadline
-from cdp_router.errors import Overloaded
+from cdp_router.errors import Overloaded, ShuttingDown
 from cdp_router.limits import QUERIES_WAITING_MAX, QUERY_RETRY_AFTER_MS
 
 Result = TypeVar("Result")
 Checkpoint = Callable[[], None]
 
 
-@dataclass(slots=True)
-class _Stop:
-    """Stops sign that work checks between its steps: the deadline has passed, or the caller has gone."""
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A piece of work, and its stop sign: the deadline has passed, or the caller has gone."""
 
+    do: Callable[[Checkpoint], Any]
     deadline: Deadline | None
-    gone: threading.Event = field(default_factory=threading.Event)
+    loop: asyncio.AbstractEventLoop
+    result: asyncio.Future[Any]
+    is_caller_gone: bool = False  # set on the event loop, read in the worker's thread: one flag needs no lock
 
     def check(self) -> None:
         """Raises QueryCancelled once the deadline has passed or the caller has gone away."""
-        # Set on the event loop and read in the worker's thread; an Event needs no lock.
-        if self.gone.is_set():
+        if self.is_caller_gone:
             raise QueryCancelled("the caller went away")
         if self.deadline is not None:
             self.deadline.check()
@@ -38,19 +39,22 @@ class _Stop:
 class QueryWorkers:
     """Threads with a bounded queue; first come, first served.
 
-    A piece of work holds a place from its start to its end, even if its caller goes away meanwhile. Places and the
-    queue change on the event loop only, so they need no lock.
+    A thread that ends a piece of work takes the next one by itself; the event loop only hands the results out. A piece
+    of work is counted from its coming to its end, even if its caller goes away meanwhile. The count changes on the
+    event loop only. The queue is a deque: threads take from its one end while the loop adds at the other or removes
+    work that nobody awaits any longer, and each of these is one step.
     """
 
     def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
+        self._size, self._waiting_max = threads, waiting_max
         self._threads = ThreadPoolExecutor(threads, "query")
-        self._free, self._waiting_max = threads, waiting_max
-        self._waiting = deque[asyncio.Future[None]]()
+        self._waiting, self._count = deque[_Work](), 0
+        self._is_closed = False
 
     @property
     def waiting(self) -> int:
         """Number of pieces of work that wait for a thread."""
-        return len(self._waiting)
+        return max(0, self._count - self._size)
 
     async def run(
         self, work: Callable[[Checkpoint], Result], deadline: Deadline | None = None, *, begun: bool = False
@@ -60,49 +64,76 @@ class QueryWorkers:
         Overloaded if too many wait, unless the work continues something `begun`; QueryCancelled if the deadline passes
         before a thread is free.
         """
-        await self._place(deadline, begun=begun)
-        stop, loop = _Stop(deadline), asyncio.get_running_loop()
-        future: Future[Result] = self._threads.submit(work, stop.check)
-        # The callback runs in the worker's thread: the loop frees the place.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+        if self._is_closed:
+            raise ShuttingDown
+        if not begun and self.waiting >= self._waiting_max:
+            raise Overloaded(f"{self.waiting} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[Result] = loop.create_future()
+        piece = _Work(work, deadline, loop, result)
+        timer = None
+        if deadline is not None and self._count >= self._size:
+            timer = loop.call_later(deadline.remaining(), self._expire, piece)
+        self._count += 1
+        # In the queue first: a thread that is called finds at least this piece, or somebody else took or withdrew it.
+        self._waiting.append(piece)
+        self._threads.submit(self._serve)
         try:
-            return await asyncio.wrap_future(future)
+            return await result
         except asyncio.CancelledError:
-            # The thread cannot be interrupted: it stops at its next checkpoint, and only then gives its place back.
-            stop.gone.set()
+            # A thread cannot be interrupted: it stops at its next checkpoint, and only then is free again.
+            piece.is_caller_gone = True
+            self._withdraw(piece)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            del piece, result
 
     def close(self) -> None:
         """Waits for running work."""
+        self._is_closed = True
         self._threads.shutdown(wait=True)
 
-    async def _place(self, deadline: Deadline | None, *, begun: bool) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        if not begun and len(self._waiting) >= self._waiting_max:
-            raise Overloaded(f"{len(self._waiting)} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    def _expire(self, piece: _Work) -> None:
+        if self._withdraw(piece) and not piece.result.done():
+            piece.result.set_exception(QueryCancelled("the deadline passed while the question waited for a thread"))
+
+    def _withdraw(self, piece: _Work) -> bool:
+        """Takes work from the queue; False if a thread has begun it."""
         try:
-            # Shielded: a wait that ends must not cancel `turn`, which `_release` may be about to set.
-            await asyncio.wait_for(asyncio.shield(turn), None if deadline is None else deadline.remaining())
-        except (TimeoutError, asyncio.CancelledError) as error:
-            self._give_up(turn)
-            if isinstance(error, TimeoutError):
-                raise QueryCancelled("the deadline passed while the question waited for a thread") from error
-            raise
+            self._waiting.remove(piece)
+        except ValueError:
+            return False
+        self._count -= 1
+        return True
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        """Leaves the queue; a place that was assigned at the same moment is passed on."""
-        if turn.done():
-            self._release()
-        else:
-            self._waiting.remove(turn)
+    def _serve(self) -> None:
+        """Does the first piece in the queue, on a thread; it may have been withdrawn meanwhile."""
+        try:
+            piece = self._waiting.popleft()
+        except IndexError:
+            return
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            # The loop may have been too busy to withdraw what has become late.
+            piece.check()
+            result = piece.do(piece.check)
+        except BaseException as raised:  # noqa: BLE001 - border: whatever the work raises is its result
+            error = raised
+        try:
+            piece.loop.call_soon_threadsafe(self._ended, piece.result, result, error)
+        except RuntimeError:
+            pass  # the loop was closed: nobody awaits anything
+        finally:
+            del piece, result, error  # an error holds this frame: nothing may be held in a circle
 
-    def _release(self) -> None:
-        if self._waiting:
-            # The place goes straight to the first in line and is never free, so nobody overtakes.
-            self._waiting.popleft().set_result(None)
+    def _ended(self, awaited: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._count -= 1
+        if awaited.done():
+            return
+        if error is None:
+            awaited.set_result(result)
         else:
-            self._free += 1
+            awaited.set_exception(error)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
-from cdp_query.partial import merge_all
 from cdp_query.proof import prove
-from cdp_query.tree import Context
+from cdp_query.tree import Context, Question
 from cdp_router.background import Background
 from cdp_router.cluster.partition_map import claim_of
 from cdp_router.contract.partials import to_evaluation
@@ -21,7 +20,7 @@ from cdp_router.contract.question_codec import from_question, from_segment
 from cdp_router.contract.retention_rules import latest, listed
 from cdp_router.deadline import Deadline, monotonic_ms
 from cdp_router.errors import RequestInvalid, WrongEpoch
-from cdp_router.limits import CLAIMS_TOLD_MAX, PROOF_SHOWN_MAX
+from cdp_router.limits import CLAIMS_TOLD_MAX, LONG_QUESTION_BYTES, PROOF_SHOWN_MAX, QUESTIONS_REMEMBERED
 from cdp_router.questions.attribute_columns import kinds_met
 from cdp_router.questions.profile_reading import read_profile
 from cdp_router.questions.proofs import to_response
@@ -89,6 +88,7 @@ class ShardServer:
         taker = Taker(store, taking, self.commits, self.snapshots, self._clock, connect, budget, self.background)
         self.moves = ShardMoves(store, giver, taker)
         self._held, self.readings = HeldViews(), ShardReadings(store)
+        self._remembered = lru_cache(QUESTIONS_REMEMBERED)(_question_of)
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Logs, applies and acknowledges; concurrent deliveries share one sync. Overloaded when memory is short."""
@@ -112,7 +112,7 @@ class ShardServer:
         """The merged contribution of the requested partitions."""
         check_cluster(self._store, request.cluster)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        work = partial(_evaluated, request.question, self._views(request), context)
+        work = partial(_evaluated, partial(self._question, request.question), self._views(request), context)
         return await self._workers.run(work, deadline)
 
     async def list_members(
@@ -266,6 +266,11 @@ class ShardServer:
     async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
         return await self._workers.run(lambda _: work(), begun=begun)
 
+    def _question(self, message: segment_pb2.Question) -> Question:
+        """The question of a message. Trees of short ones are remembered: dashboards ask the same again and again."""
+        encoded = message.SerializeToString()
+        return self._remembered(encoded) if len(encoded) <= LONG_QUESTION_BYTES else from_question(message)
+
     def _owned(self, number: int, epoch: int) -> Partition:
         """A partition that the shard answers for at this epoch; WrongEpoch otherwise, RequestInvalid if never."""
         self._check_epochs([(number, epoch)])
@@ -312,19 +317,22 @@ def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
     return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
 
 
+def _question_of(encoded: bytes) -> Question:
+    return from_question(segment_pb2.Question.FromString(encoded))
+
+
 def _evaluated(
-    message: segment_pb2.Question, take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
+    read: Callable[[], Question], take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
 ) -> shard_pb2.EvaluateResponse:
     # Captured here, in the worker's thread: a capture takes the locks of partitions.
     started, views = monotonic_ms(), take()
-    question, binder = from_question(message), Binder(context)
-    partials, positions = [], []
-    for partition, view, _ in views:
-        partials.append(pipeline.evaluate(question, view, binder, checkpoint))
-        positions.append(ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence))
-    response = to_evaluation(merge_all(partials), positions)
-    moving = (to_transfers(*each) for each in views)
-    response.transfers.extend(each for each in moving if each.sent or each.received)
+    found = pipeline.evaluate_all(read(), [view for _, view, _ in views], Binder(context), checkpoint)
+    positions = [
+        ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
+        for partition, view, _ in views
+    ]
+    response = to_evaluation(found, positions)
+    response.transfers.extend(to_transfers(*each) for each in views if each[2].sent or each[2].received)
     response.engine_milliseconds = monotonic_ms() - started
     return response
 

@@ -19,6 +19,7 @@ from cdp_store.values import pack_list
 
 _NO_SCOPE: Final = 0xFFFFFFFF
 _LIST_SCOPE: Final = 1
+_FOUND_MAX: Final = 4096
 
 
 def scope_of(key: int, *, attribute: bool, is_list: bool) -> int:
@@ -42,6 +43,8 @@ class StringDictionary:
         self._key = key
         self._arenas = dict[int, StringArena]()
         self._lock = threading.Lock()
+        # Strings that questions looked up: a code, once given, stays. Read without the lock, since an entry is whole.
+        self._found = dict[tuple[int, bytes], int]()
 
     def encode(self, scopes: U32, index: U32, table: Strings) -> U32:
         """Code of string index[i] under scopes[i]; unknown strings are added."""
@@ -56,6 +59,9 @@ class StringDictionary:
 
     def lookup(self, scope: int, text: bytes) -> int | None:
         """Code of one string, or None if the scope has never held it; touches nothing but that string."""
+        known = self._found.get((scope, text))
+        if known is not None:
+            return known
         table = Strings(np.array((0, len(text)), np.uint32), np.frombuffer(text, np.uint8))
         hashes = hash_strings(self._key, table)
         with self._lock:
@@ -63,7 +69,12 @@ class StringDictionary:
             if arena is None:
                 return None
             [entry] = arena.find(np.zeros(1, np.uint32), table, hashes)
-        return None if entry < 0 else int(entry)
+            if entry < 0:
+                return None
+            if len(self._found) >= _FOUND_MAX:
+                self._found.clear()
+            self._found[scope, text] = int(entry)
+        return int(entry)
 
     def filled(self, scope: int) -> tuple[AnyArray, U8]:
         """(offsets u32 or i64 [n + 1], bytes) of a scope's strings in code order; later strings do not change them."""

@@ -26,6 +26,7 @@ class EventChunk:
     times       u32[n] (i64[n] if a chunk spans many buckets), ms since base_ms, the start of `bucket`
     columns     by (property id, kind)
     first_ms, last_ms bound the times: the zone that prunes the chunk by window.
+    described keeps what compiled kernels are told about each column.
     """
 
     bucket: int
@@ -38,6 +39,7 @@ class EventChunk:
     times: AnyArray
     columns: Mapping[ColumnKey, EventColumn]
     _addresses: tuple[int, int, int, int] | None = field(default=None, init=False, repr=False, compare=False)
+    described: dict[ColumnKey, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.times.shape[0])

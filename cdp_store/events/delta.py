@@ -56,6 +56,7 @@ class EventDelta:
         # place, since each says what it holds.
         self.sorted_names = dict[int, tuple[int, Chunks]]()
         self.sorted_tails = dict[int, tuple[int, int, Chunks]]()
+        self._is_scanned = False  # a question has read its arrays as they are
         # A short delta may stay for long: snapshots know its chunks again, and write them once.
         self.sealed_names = dict[int, tuple[int, Chunks]]()
 
@@ -65,7 +66,11 @@ class EventDelta:
     @property
     def is_read(self) -> bool:
         """True if a question has read events of it."""
-        return bool(self.sorted_names or self.sorted_tails)
+        return self._is_scanned or bool(self.sorted_names or self.sorted_tails)
+
+    def note_scan(self) -> None:
+        """Notes that a question reads its arrays as they are: it had better stay short."""
+        self._is_scanned = True
 
     def append(self, events: ArrivedEvents) -> None:
         """Adds events; a handful of array copies, whatever the number of names and properties."""

@@ -37,7 +37,8 @@ CHANGE_VALUE: Final = 0  # property id under which a change chunk keeps the new 
 class PartitionView:
     """Content of one partition at its capture; `identifiers` are (offsets, bytes) of the encoded ones by row.
 
-    `summaries` count, by event name, the events that retention has dropped; `hidden` are rows that are left out.
+    `summaries` count, by event name, the events that retention has dropped; `hidden` are rows that are left out;
+    `tables` keeps what compiled kernels are told about the arrays.
     """
 
     sequence: SequenceNumber
@@ -52,6 +53,7 @@ class PartitionView:
     dictionary: StringDictionary
     summaries: Mapping[int, Summary]
     hidden: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    tables: dict[object, object] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def created_by(self, instant_ms: int) -> Bools:
         """Mask of the rows whose profiles existed at an instant: bool[row_count]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -61,12 +61,14 @@ class AttributeBlock:
 
     A column ends with the last row it has room for, at most `rows`; its presence (None: all its entries) says which
     rows hold a value of that kind, and no row holds two. `changed` are the times of values that were not set when the
-    row's attributes were first set, and of those removed since.
+    row's attributes were first set, and of those removed since. `described` keeps what compiled kernels are told about
+    each column.
     """
 
     rows: int
     columns: Mapping[Kind, EventColumn]
     changed: TimesReading | None
+    described: dict[Kind, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def kinds(self) -> U8:
         """Kind of each row's value: u8[rows]."""

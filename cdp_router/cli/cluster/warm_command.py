@@ -36,11 +36,12 @@ def warm_with_progress() -> None:
     mark.touch()
 
 
+_ROOMS = ("kernels", "compiled/kernels", "reports")
+
+
 def _mark() -> Path:
     """A file that exists once these kernels have been compiled for all signatures of the warm-up."""
     asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warm_up.py").read_bytes()).hexdigest()[:12]
     # By path: the client loads no engine. Reports say themselves what warms their kernels.
-    stamps = (
-        content_stamp(Path(cdp_router.__file__).parents[1] / "cdp_query" / room) for room in ("kernels", "reports")
-    )
+    stamps = (content_stamp(Path(cdp_router.__file__).parents[1] / "cdp_query" / room) for room in _ROOMS)
     return cache_directory() / f"warm-{'-'.join(stamps)}-{asked}"

@@ -80,14 +80,14 @@ class Discretion:
                 mask_profile(profile, privacy)
 
     async def answer(
-        self, ask: Callable[[Check], Awaitable[query_pb2.QueryResponse]], deadline: Deadline
+        self, ask: Callable[[Check | None], Awaitable[query_pb2.QueryResponse]], deadline: Deadline
     ) -> query_pb2.QueryResponse:
         """The answer, without what its key may not see; PersonalData if the question itself reveals too much.
 
-        `ask` gets a check to call with the question before any of it is evaluated.
+        `ask` gets a check to call with the question before any of it is evaluated, if there is one.
         """
         if Role.PROFILE_READ in current_principal().roles:
-            response = await ask(lambda _: None)
+            response = await ask(None)
             note(plan_hash=response.plan_hash, count=response.count)
             return response
         before = await self._privacy.newest(deadline)

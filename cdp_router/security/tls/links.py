@@ -26,6 +26,11 @@ class Link:
         """The link of a process that belongs to a cluster."""
         return Link(((SECRET_HEADER, call_secret(cluster)),), tls)
 
+    @property
+    def secret(self) -> str:
+        """Secret that both ends of a connection know."""
+        return "".join(value for _, value in self.shown)
+
     def connect(self, address: str) -> grpc.aio.Channel:
         """A connection to a shard."""
         if self.tls is None:

@@ -18,6 +18,7 @@ from cdp_router.contract.question_codec import to_question
 from cdp_router.contract.values import from_value
 from cdp_router.deadline import monotonic_ms
 from cdp_router.questions.answers import Answering, answer
+from cdp_router.questions.question_reading import Asked, Said
 from cdp_store.values import Kind
 from tests.raw_records import Change, Event, user
 from tests.router.local_cluster import NOW_MS
@@ -33,12 +34,9 @@ def _coverage(answered: int = 4, total: int = 4) -> query_pb2.Coverage:
 
 def _answer(partial: Partial, text: str = TEXT, **changed: Any) -> query_pb2.QueryResponse:
     question = changed.pop("question", None) or parse(text)
+    said = Said(question, question, to_question(question), Names())
     given: dict[str, Any] = {
-        "asked": question,
-        "question": question,
-        "plan": to_question(question),
-        "used": [],
-        "context": tree.Context(NOW_MS, "Europe/Berlin"),
+        "asked": Asked(said, tree.Context(NOW_MS, "Europe/Berlin"), changed.pop("used", [])),
         "partial": partial,
         "coverage": _coverage(),
         "warnings": [],

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from cdp.v1 import query_pb2
 
-from cdp_query import pipeline
-from cdp_query.errors import QuerySyntaxError
+from cdp_query import pipeline, tree
+from cdp_query.bind.names import Names
+from cdp_query.errors import QueryInvalid, QuerySyntaxError
 from cdp_query.limits import QUERY_TEXT_CHARACTERS_MAX
+from cdp_router.contract.question_codec import to_question
 from cdp_router.deadline import Deadline
 from cdp_router.errors import DeadlineMissed, Overloaded
 from cdp_router.limits import LONG_QUESTION_BYTES, QUERIES_WAITING_MAX
-from cdp_router.questions.question_reading import Aside
+from cdp_router.questions.question_reading import Aside, Asked, Remembered, Said
 from cdp_router.questions.shared_segments import SharedSegments
 from tests.router.local_cluster import LocalCluster, far_deadline, local_cluster
 
@@ -149,3 +151,58 @@ def test_trees_of_long_texts_are_not_kept(cluster: LocalCluster, monkeypatch: py
         for _ in range(2):
             cluster.run(cluster.asking.query(query_pb2.QueryRequest(text=text), far_deadline(), 0.0))
     assert parser.read == [LONG, LONG, 'did("B")']
+
+
+def test_a_short_question_asked_again_is_neither_read_nor_handed_to_a_thread(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = _Parser(monkeypatch)
+    request = query_pb2.QueryRequest(text='did("A") and plan = "gold"')
+    first = cluster.run(cluster.asking.query(request, far_deadline(), 0.0))
+    monkeypatch.setattr(Aside, "run", lambda *_: pytest.fail("handed to a thread"))
+    monkeypatch.setattr(Aside, "finish", lambda *_: pytest.fail("handed to a thread"))
+    again = cluster.run(cluster.asking.query(request, far_deadline(), 0.0))
+    assert parser.read == [request.text]
+    assert (again.text, again.plan_hash, again.question) == (first.text, first.plan_hash, first.question)
+    with pytest.raises(DeadlineMissed):
+        cluster.run(cluster.asking.query(request, Deadline.after(0, 60), 0.0))
+
+
+@pytest.mark.parametrize("parts", [1, 60])
+def test_a_question_asked_again_has_its_meaning_checked_at_its_own_instant(cluster: LocalCluster, parts: int) -> None:
+    text = f"diff({' or '.join(['everyone'] * parts)}, from: 2020-01-01, to: 2025-01-01)"
+    for year, is_known in ((2026, True), (2024, False), (2026, True)):
+        request = query_pb2.QueryRequest(text=text)
+        request.as_of.FromJsonString(f"{year}-01-01T00:00:00Z")
+        asking = cluster.asking.query(request, far_deadline(), 0.0)
+        if is_known:
+            assert cluster.run(asking).HasField("diff")
+        else:
+            with pytest.raises(QueryInvalid, match="after the instant"):
+                cluster.run(asking)
+
+
+def test_a_question_that_names_segments_gets_the_newest_version_each_time(cluster: LocalCluster) -> None:
+    segments, request = SharedSegments(cluster.routing), query_pb2.QueryRequest(text='in_segment("one")')
+    for version, text in enumerate(('did("A")', 'did("B")'), 1):
+        node = pipeline.segment_of(pipeline.read(text, None))
+        cluster.run(segments.change(lambda known, node=node: known.create("one", node, "", 0), far_deadline()))
+        found = cluster.run(cluster.asking.query(request, far_deadline(), 0.0))
+        assert [each.version for each in found.used_segments] == [version]
+
+
+def test_the_attribute_of_a_breakdown_belongs_to_what_is_remembered(cluster: LocalCluster) -> None:
+    for by in ("", "plan", "", "country"):
+        found = cluster.run(cluster.asking.query(query_pb2.QueryRequest(text="everyone", by=by), far_deadline(), 0.0))
+        assert found.question.WhichOneof("form") == ("breakdown" if by else "segment")
+        assert not by or found.question.breakdown.attribute == by
+
+
+def test_the_question_asked_longest_ago_is_forgotten() -> None:
+    question = pipeline.read("everyone", None)
+    asked = Asked(Said(question, question, to_question(question), Names()), tree.Context(0))
+    remembered = Remembered(2)
+    for text in ("a", "b", "a", "c"):
+        if remembered.get(text, "") is None:
+            remembered.keep(text, "", asked)
+    assert [text for text in ("a", "b", "c") if remembered.get(text, "")] == ["a", "c"]

@@ -12,7 +12,7 @@ import pytest
 
 from cdp_query.errors import QueryCancelled
 from cdp_router.deadline import Deadline
-from cdp_router.errors import Overloaded
+from cdp_router.errors import Overloaded, ShuttingDown
 from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
 
 
@@ -169,5 +169,47 @@ def test_an_error_of_the_work_is_its_result_and_frees_the_place() -> None:
         for _ in range(3):
             with pytest.raises(ValueError, match="broken"):
                 await workers.run(fails)
+
+    _run(test)
+
+
+def test_a_thread_takes_the_next_question_by_itself_while_the_loop_is_busy() -> None:
+    async def test(workers: QueryWorkers) -> None:
+        gate, second = Gate(), Gate()
+        tasks = [asyncio.create_task(workers.run(each)) for each in (gate, second)]
+        await _begun(gate)
+        assert workers.waiting == 1
+        gate.opened.set()
+        assert second.begun.wait(30), "the loop has not turned"
+        second.opened.set()
+        assert await asyncio.gather(*tasks) == ["done", "done"]
+        assert workers.waiting == 0
+
+    _run(test)
+
+
+def test_a_deadline_that_passed_before_the_loop_could_say_so_keeps_the_work_from_beginning() -> None:
+    async def test(workers: QueryWorkers) -> None:
+        gate, late, begun = Gate(), Deadline.after(0.01, 60), list[int]()
+        first = asyncio.create_task(workers.run(gate))
+        await _begun(gate)
+        second = asyncio.create_task(workers.run(lambda _: begun.append(1), late))
+        await asyncio.sleep(0)
+        while late.remaining():
+            pass  # the loop is busy
+        gate.opened.set()
+        with pytest.raises(QueryCancelled, match="deadline"):
+            await second
+        assert (await first, begun) == ("done", [])
+
+    _run(test)
+
+
+def test_nothing_begins_once_the_threads_are_closed() -> None:
+    async def test(workers: QueryWorkers) -> None:
+        assert await workers.run(lambda _: 1) == 1
+        workers.close()
+        with pytest.raises(ShuttingDown):
+            await workers.run(lambda _: 2)
 
     _run(test)

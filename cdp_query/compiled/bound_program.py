@@ -1,0 +1,131 @@
+"""A program's leaves and tests in each partition: what they read there, as rows of addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cdp_query.compiled.descriptors import (
+    ChunkTable,
+    address_of,
+    attribute_table,
+    chunk_table_of,
+    property_table,
+    unsealed_fields,
+)
+from cdp_query.compiled.kernels.layout import BOUND_FIELDS, PART_FIELDS, TEST_FIELDS
+from cdp_query.compiled.program_parts import Leaf, Program, Test
+from cdp_query.compiled.value_tests import test_row
+from cdp_query.stats import NodeStats
+from cdp_store.arrays import I64, Bools
+from cdp_store.memory.schema import SchemaReading
+from cdp_store.memory.view import PartitionView
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of a question by their number, for looking them up in a partition."""
+
+    events: tuple[str, ...]
+    properties: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, numbers: SchemaReading) -> Names:
+        """The names in the order of their numbers."""
+        return cls(*(tuple(sorted(known, key=known.__getitem__)) for known in _tables(numbers)))
+
+
+def _tables(numbers: SchemaReading) -> tuple[Mapping[str, int], ...]:
+    return numbers.events, numbers.properties, numbers.attributes
+
+
+@dataclass(frozen=True, slots=True)
+class BoundProgram:
+    """A program in some partitions: parts i64[parts, .], bounds i64[parts, leaves, .], tests i64[parts, tests, .].
+
+    `stats` count what was read to decide texts, by node; `events_max` bounds the events that a chunk has in one morsel;
+    `kept` keeps alive what the tables name.
+    """
+
+    parts: I64
+    bounds: I64
+    tests: I64
+    stats: Mapping[int, NodeStats]
+    events_max: int
+    kept: list[object]
+
+
+def bind_program(
+    program: Program,
+    names: Names,
+    views: Sequence[PartitionView],
+    populations: Sequence[Bools | None],
+    instant_ms: int,
+) -> BoundProgram:
+    """Looks up the names of a program in each partition."""
+    parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), list[list[_Row]]()
+    stats = {leaf.node: NodeStats() for leaf in program.leaves}
+    kept, events_max, first_row = list[object](views), 0, 0
+    for view, population in zip(views, populations, strict=True):
+        kept.append(population)
+        mask = 0 if population is None else address_of(population)
+        parts.append((view.row_count, mask, first_row, *unsealed_fields(view)))
+        first_row += view.row_count
+        one = _OneView(view, names, instant_ms, stats, kept)
+        tables = [one.chunks(leaf) for leaf in program.leaves]
+        bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
+        tests.append([one.test(test, program, tables[test.leaf]) for test in program.tests])
+        events_max = max([events_max, *(table.events_max for table in tables if table is not None)])
+    shape = len(views)
+    return BoundProgram(
+        np.array(parts, np.int64).reshape(shape, PART_FIELDS),
+        np.array(bounds, np.int64).reshape(shape, len(program.leaves), BOUND_FIELDS),
+        np.array(tests, np.int64).reshape(shape, len(program.tests), TEST_FIELDS),
+        stats,
+        events_max,
+        kept,
+    )
+
+
+_Row = tuple[int, ...]
+_READS_NO_EVENTS: Final[_Row] = (0,) * BOUND_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class _OneView:
+    view: PartitionView
+    names: Names
+    instant_ms: int
+    stats: Mapping[int, NodeStats]
+    kept: list[object]
+
+    def chunks(self, leaf: Leaf) -> ChunkTable | None:
+        if not leaf.names:
+            return None
+        return chunk_table_of(self.view, (self.names.events[at] for at in leaf.names))
+
+    def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:
+        if table is None:
+            return _READS_NO_EVENTS
+        if leaf.property is None:
+            return (*table.fields, -1, 0, 0, 0)
+        known = self.view.schema.properties.get(self.names.properties[leaf.property])
+        if known is None:
+            return (*table.fields, -1, 0, 0, 0)
+        return (*table.fields, known, *property_table(self.view, table, known).addresses, 0)
+
+    def test(self, test: Test, program: Program, table: ChunkTable | None) -> _Row:
+        stats, columns = self.stats[program.leaves[test.leaf].node], None
+        if test.is_attribute:
+            key = self.view.schema.attributes.get(self.names.attributes[test.key])
+            if key is not None:
+                columns = attribute_table(self.view, key, self.instant_ms)
+        else:
+            key = self.view.schema.properties.get(self.names.properties[test.key])
+            if key is not None and table is not None:
+                columns = property_table(self.view, table, key)
+        return test_row(test.values, key, columns, self.view, stats, self.kept, attribute=test.is_attribute)

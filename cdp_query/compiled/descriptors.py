@@ -1,0 +1,194 @@
+"""Tables of addresses for the chunks, columns and unsealed events of a view; kept with what they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from cdp_query.compiled.kernels.layout import (
+    CHUNK_FIELDS,
+    COLUMN_FIELDS,
+    F32_VALUES,
+    F64_VALUES,
+    I64_VALUES,
+    U8_VALUES,
+    U16_VALUES,
+    U32_VALUES,
+)
+from cdp_query.matching.ranges import INT_MAX, INT_MIN
+from cdp_store.arrays import I64, U16, AnyArray
+from cdp_store.columns.column import EventColumn
+from cdp_store.events.chunk import EventChunk
+from cdp_store.memory.view import PartitionView
+from cdp_store.values import Kind
+
+_DTYPES: Final[Mapping[str, int]] = {
+    "|u1": U8_VALUES,
+    "<u2": U16_VALUES,
+    "<u4": U32_VALUES,
+    "<i8": I64_VALUES,
+    "<f4": F32_VALUES,
+    "<f8": F64_VALUES,
+}
+_NO_SCALE: Final = -1
+
+
+def address_of(array: AnyArray) -> int:
+    """Address of an array's memory."""
+    return int(array.__array_interface__["data"][0])
+
+
+def _chunk_row(chunk: EventChunk) -> tuple[int, ...]:
+    return (
+        *chunk.addresses,
+        chunk.times.dtype != np.uint32,
+        chunk.base_ms,
+        chunk.first_ms,
+        chunk.last_ms,
+        len(chunk),
+        chunk.run_offsets.shape[0] - 1,
+        chunk.index_nbytes,
+        chunk.times.nbytes,
+    )
+
+
+def _column_row(column: EventColumn) -> tuple[int, ...]:
+    values, is_float = column.values, column.values.dtype.kind == "f"
+    return (
+        int(column.kind),
+        _DTYPES[values.dtype.str],
+        address_of(values),
+        0 if column.present is None else address_of(column.present),
+        column.base,
+        column.scale if column.is_decimal else _NO_SCALE,
+        0 if is_float else max(column.base + int(column.low), INT_MIN),
+        0 if is_float else min(column.base + int(column.high), INT_MAX),
+        values.shape[0],
+        column.nbytes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnTable:
+    """Columns of one property by chunk, or of one attribute by morsel: those of i are rows offsets[i]:offsets[i + 1].
+
+    rows i64[columns, COLUMN_FIELDS], offsets i64[places + 1]; `addresses` are those of offsets and rows, `kinds` those
+    of any column. `kept` holds blocks that live nowhere else.
+    """
+
+    rows: I64
+    offsets: I64
+    addresses: tuple[int, int]
+    kinds: frozenset[int]
+    kept: object
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTable:
+    """Sealed chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], names u16[names].
+
+    `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events,
+    all have `events` together.
+    """
+
+    chunks: tuple[EventChunk, ...]
+    rows: I64
+    names: U16
+    fields: tuple[int, int, int, int]
+    events_max: int
+    events: int
+
+
+def chunk_table(view: PartitionView, names: tuple[int, ...]) -> ChunkTable:
+    """The chunks of event names, in the order of the names."""
+    known = view.tables.get(names)
+    if not isinstance(known, ChunkTable):
+        chunks = tuple(chunk for name in names for chunk in view.events.sealed.get(name, ()))
+        rows: I64 = np.array([_chunk_row(chunk) for chunk in chunks], np.int64).reshape(-1, CHUNK_FIELDS)
+        numbers: U16 = np.array(names, np.uint16)
+        fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
+        sizes = [len(chunk) for chunk in chunks]
+        known = view.tables[names] = ChunkTable(chunks, rows, numbers, fields, max(sizes, default=0), sum(sizes))
+    return known
+
+
+def chunk_table_of(view: PartitionView, names: Iterable[str]) -> ChunkTable:
+    """The chunks of the events that a partition knows of these names."""
+    known = view.schema.events
+    return chunk_table(view, tuple(known[name] for name in names if name in known))
+
+
+def property_table(view: PartitionView, table: ChunkTable, prop: int) -> ColumnTable:
+    """The columns of a property in those chunks."""
+    key = (table.fields[0], prop)
+    known = view.tables.get(key)
+    if not isinstance(known, ColumnTable):
+        known = view.tables[key] = _column_table([_property_rows(chunk, prop) for chunk in table.chunks])
+    return known
+
+
+def _property_rows(chunk: EventChunk, prop: int) -> list[tuple[int, ...]]:
+    rows = list[tuple[int, ...]]()
+    for key in chunk.columns:
+        if key[0] == prop:
+            row = chunk.described.get(key)
+            if row is None:
+                row = chunk.described[key] = _column_row(chunk.columns[key])
+            rows.append(row)
+    return rows
+
+
+def attribute_table(view: PartitionView, attribute: int, instant_ms: int) -> ColumnTable:
+    """The columns of an attribute at an instant, by morsel."""
+    reading = view.attribute_at(attribute, instant_ms)
+    current = view.attributes.get(attribute)
+    key = ("attribute", attribute)
+    known = view.tables.get(key) if reading is current else None
+    if isinstance(known, ColumnTable):
+        return known
+    parts = list[list[tuple[int, ...]]]()
+    blocks = () if reading is None else reading.blocks
+    for block in blocks:
+        rows = list[tuple[int, ...]]()
+        for kind, column in {}.items() if block is None else block.columns.items():
+            row = block.described.get(kind) if block is not None else None
+            if row is None:
+                row = _column_row(column)
+                if block is not None:
+                    block.described[kind] = row
+            rows.append(row)
+        parts.append(rows)
+    parts += [[]] * ((view.row_count >> 16) + 1 - len(parts))
+    table = _column_table(parts, blocks)
+    if reading is current:
+        view.tables[key] = table
+    return table
+
+
+def _column_table(parts: Iterable[list[tuple[int, ...]]], kept: object = None) -> ColumnTable:
+    parts = list(parts)
+    flat = [row for rows in parts for row in rows]
+    offsets: I64 = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(rows) for rows in parts], out=offsets[1:])
+    rows: I64 = np.array(flat, np.int64).reshape(-1, COLUMN_FIELDS)
+    addresses = address_of(offsets), address_of(rows)
+    return ColumnTable(rows, offsets, addresses, frozenset(row[0] for row in flat), kept)
+
+
+def unsealed_fields(view: PartitionView) -> tuple[int, ...]:
+    """PART_DELTA and the fields after it."""
+    known = view.tables.get("unsealed")
+    if not isinstance(known, tuple):
+        delta = view.events.delta
+        delta.delta.note_scan()
+        arrays = (delta.rows, delta.names, delta.times, delta.ends, delta.keys, delta.kinds, delta.raws)
+        known = view.tables["unsealed"] = (len(delta), *(address_of(array) for array in arrays))
+    return known
+
+
+def has_texts(kinds: frozenset[int], view: PartitionView, kind: Kind, *, unsealed: bool) -> bool:
+    """True if strings or lists of this kind may be read: in a column, or in an unsealed event."""
+    return int(kind) in kinds or (unsealed and len(view.events.delta) > 0)

@@ -1,0 +1,188 @@
+"""Members of a segment in all partitions of a shard: kernels for what they can evaluate, Python for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+
+from cdp_query import tree
+from cdp_query.bind import bound
+from cdp_query.bind.bind import Binder
+from cdp_query.bind.twins import repeated
+from cdp_query.compiled.bound_program import Names
+from cdp_query.compiled.program_parts import Program
+from cdp_query.compiled.run import Checkpoint, population_of, run
+from cdp_query.compiled.shape import can_run, numbered, write
+from cdp_query.compiled.weights import Weights
+from cdp_query.evaluate.execute import Execution
+from cdp_query.evaluate.needs import check_needs
+from cdp_query.evaluate.plan import plan
+from cdp_query.stats import Meter, NodeStats, merge_stats
+from cdp_store.arrays import Bools
+from cdp_store.memory.schema import SchemaReading
+from cdp_store.memory.view import PartitionView
+
+_GROUP = -1  # the id of parts that are evaluated together; those that are given count down from here
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Of each partition: members bool[row_count], those inside the population only, and (population, members).
+
+    `stats` are the counters of all partitions by node.
+    """
+
+    masks: Sequence[Bools]
+    counts: Sequence[tuple[int, int]]
+    stats: Mapping[int, NodeStats]
+
+
+def find_members(
+    segment: tree.Node,
+    views: Sequence[PartitionView],
+    binder: Binder,
+    checkpoint: Checkpoint,
+) -> Members:
+    """Members of a segment."""
+    populations = [population_of(view, binder.context) for view in views]
+    names = numbered(segment, binder, views)
+    shape = binder.bind(segment, names)
+    work = _Segment(segment, views, populations, binder, checkpoint, names, repeated(shape))
+    if can_run(shape, work.dropped()):
+        return work.run_whole(shape)
+    return work.run_mixed(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    segment: tree.Node
+    views: Sequence[PartitionView]
+    populations: Sequence[Bools | None]
+    binder: Binder
+    checkpoint: Checkpoint
+    names: SchemaReading
+    repeated: frozenset[int]
+
+    def dropped(self) -> frozenset[int]:
+        """Numbers of the events of which retention has dropped some, in any partition."""
+        known = self.names.events
+        found = set[int]()
+        for view in self.views:
+            if view.summaries:
+                found.update(at for name, at in known.items() if view.schema.events.get(name) in view.summaries)
+        return frozenset(found)
+
+    def run_whole(self, shape: bound.BoundNode) -> Members:
+        """All of it by kernels."""
+        program = Program(Weights(self.views, Names.of(self.names)).weigh)
+        write(program, shape, self.repeated)
+        found = run(
+            program,
+            Names.of(self.names),
+            self.views,
+            self.populations,
+            self.binder.context,
+            self.checkpoint,
+            self._mask_of,
+        )
+        return Members(found.members, found.counts, found.stats)
+
+    def run_mixed(self, shape: bound.BoundNode) -> Members:
+        """Members by kernels where they can evaluate a part, then by Python for the rows that this leaves open."""
+        dropped = self.dropped()
+        roots = list[bound.BoundNode]()
+        mixed = _split(shape, dropped, roots)
+        run = frozenset(number for number, part in enumerate(_parts(shape)) if can_run(part, dropped))
+        found = [self.run_whole(root) for root in roots]
+        masks, counts, stats = list[Bools](), list[tuple[int, int]](), [each.stats for each in found]
+        for number, view in enumerate(self.views):
+            execution = Execution(view, self.binder.context, Meter(), self.checkpoint)
+            population = self.populations[number]
+            planned = plan(_joined(mixed, self._bound(view, run), [each.masks[number] for each in found]), view)
+            check_needs(planned, view)
+            mask = execution.members(planned)
+            masks.append(mask if population is None else mask & population)
+            size = view.row_count if population is None else int(np.count_nonzero(population))
+            counts.append((size, int(np.count_nonzero(masks[-1]))))
+            stats.append(execution.meter.nodes())
+        whole = reduce(merge_stats, stats, dict[int, NodeStats]())
+        return Members(masks, counts, {node: own for node, own in whole.items() if node > _GROUP})
+
+    def _bound(self, view: PartitionView, skipped: frozenset[int] = frozenset()) -> bound.BoundNode:
+        return self.binder.bind(self.segment, view.schema, skipped=skipped)
+
+    def _mask_of(self, number: int, node: int, meter: Meter) -> Bools:
+        view = self.views[number]
+        execution = Execution(view, self.binder.context, meter, self.checkpoint)
+        return execution.mask(next(part for part in _parts(self._bound(view)) if part.id == node))
+
+
+def _parts(node: bound.BoundNode) -> Iterator[bound.BoundNode]:
+    """A node and all below it, in written order."""
+    yield node
+    match node:
+        case bound.BoundAll(items=items) | bound.BoundAny(items=items):
+            for item in items:
+                yield from _parts(item)
+        case bound.BoundNot(item=item):
+            yield from _parts(item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A part that is a root of its own, by its number among them."""
+
+    root: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixed:
+    """A group or negation of which only some is run: what becomes of each item, and the root of those run together."""
+
+    items: tuple[_Shape, ...]
+    root: int | None
+
+
+_Shape = _Run | _Mixed | None  # None: as it is
+
+
+def _split(node: bound.BoundNode, dropped: frozenset[int], roots: list[bound.BoundNode]) -> _Shape:
+    """Form of a part for `_joined`; appends the parts for kernels to `roots`, those of one group as one."""
+    if can_run(node, dropped):
+        roots.append(node)
+        return _Run(len(roots) - 1)
+    match node:
+        case bound.BoundAll(items=items) | bound.BoundAny(items=items):
+            together = tuple(item for item in items if can_run(item, dropped))
+            root = None
+            if together:
+                roots.append(together[0] if len(together) == 1 else replace(node, id=_GROUP, items=together))
+                root = len(roots) - 1
+            rest = tuple(_Run(-1) if can_run(item, dropped) else _split(item, dropped, roots) for item in items)
+            return _Mixed(rest, root)
+        case bound.BoundNot(item=item):
+            return _Mixed((_split(item, dropped, roots),), None)
+    return None
+
+
+def _joined(shape: _Shape, node: bound.BoundNode, given: Sequence[Bools]) -> bound.BoundNode:
+    """A segment bound for one partition, with the masks of what was run in their places."""
+    match shape:
+        case None:
+            return node
+        case _Run(root):
+            return bound.BoundGiven(_GROUP - root, given[root])
+        case _Mixed(items, root):
+            match node:
+                case bound.BoundAll(items=parts) | bound.BoundAny(items=parts):
+                    rest = [
+                        _joined(item, part, given) for item, part in zip(items, parts, strict=True) if item != _Run(-1)
+                    ]
+                    first = [] if root is None else [bound.BoundGiven(_GROUP - root, given[root])]
+                    return replace(node, items=(*first, *rest))
+                case bound.BoundNot(item=part):
+                    return replace(node, item=_joined(items[0], part, given))
+    raise AssertionError("a segment has the same form in every partition")

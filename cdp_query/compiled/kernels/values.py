@@ -1,0 +1,209 @@
+"""Tests of values in kernels: a column's entries against the slot of its kind, and single values of unsealed events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cdp_query.compiled.kernels.addresses import f32s, f64s, float_of, i64s, u8s, u16s, u32s
+from cdp_query.compiled.kernels.layout import (
+    COLUMN_BASE,
+    COLUMN_COUNT,
+    COLUMN_DTYPE,
+    COLUMN_KIND,
+    COLUMN_PRESENT,
+    COLUMN_SCALE,
+    COLUMN_VALUES,
+    F32_VALUES,
+    F64_VALUES,
+    I64_VALUES,
+    MODE_EVERYTHING,
+    MODE_OTHER_TYPE,
+    MODE_RANGES,
+    MODE_TABLE,
+    SLOT_ADDRESS,
+    SLOT_COUNT,
+    SLOT_DECIMALS,
+    SLOT_FIELDS,
+    SLOT_MODE,
+    TEST_SLOTS,
+    U8_VALUES,
+    U16_VALUES,
+)
+from cdp_store.arrays import I64, U8, AnyArray
+from cdp_store.kernels.jit import inlined, leaf
+
+_U8_MAX = (1 << 8) - 1
+_U16_MAX = (1 << 16) - 1
+_U32_MAX = (1 << 32) - 1
+_FLOAT = 3
+
+
+@leaf
+def copy_mask(source: U8, mask: U8) -> None:
+    """mask[i] = source[i]; an assignment of slices would allocate, for the case that they overlap."""
+    for i in range(mask.shape[0]):
+        mask[i] = source[i]
+
+
+@leaf
+def _inside(values: AnyArray, low: Any, high: Any, held: U8) -> None:
+    """held[i] |= low <= values[i] <= high; the bounds have the type of the values: wide registers."""
+    for i in range(held.shape[0]):
+        held[i] |= (values[i] >= low) & (values[i] <= high)
+
+
+@leaf
+def _listed(values: AnyArray, base: int, table: U8, held: U8) -> None:
+    """held[i] = table[base + values[i]]; what lies beyond the table belongs to no present entry."""
+    for i in range(held.shape[0]):
+        code = np.uint64(base + np.int64(values[i]))
+        held[i] = table[code] if code < np.uint64(table.shape[0]) else np.uint8(0)
+
+
+@leaf
+def _inside_stored(column: I64, start: int, low: int, high: int, held: U8) -> None:
+    """held[i] |= low <= stored value start + i <= high, for columns of integers and mantissas."""
+    n, dtype, address = held.shape[0], column[COLUMN_DTYPE], column[COLUMN_VALUES]
+    if dtype == I64_VALUES:
+        _inside(i64s(address + 8 * start, n), low, high, held)
+        return
+    low = max(low, 0)
+    if dtype == U8_VALUES:
+        if low <= _U8_MAX and high >= low:
+            _inside(u8s(address + start, n), np.uint8(low), np.uint8(min(high, _U8_MAX)), held)
+    elif dtype == U16_VALUES:
+        if low <= _U16_MAX and high >= low:
+            _inside(u16s(address + 2 * start, n), np.uint16(low), np.uint16(min(high, _U16_MAX)), held)
+    elif low <= _U32_MAX and high >= low:
+        _inside(u32s(address + 4 * start, n), np.uint32(low), np.uint32(min(high, _U32_MAX)), held)
+
+
+@leaf
+def _inside_floats(column: I64, start: int, low: float, high: float, held: U8) -> None:
+    """The same for columns of floats; a float32 is compared as the float64 it stands for."""
+    n, address = held.shape[0], column[COLUMN_VALUES]
+    if column[COLUMN_DTYPE] == F64_VALUES:
+        _inside(f64s(address + 8 * start, n), low, high, held)
+    else:
+        values = f32s(address + 4 * start, n)
+        for i in range(n):
+            held[i] |= (np.float64(values[i]) >= low) & (np.float64(values[i]) <= high)
+
+
+@inlined
+def _listed_stored(column: I64, start: int, table: U8, held: U8) -> None:
+    n, dtype, address, base = held.shape[0], column[COLUMN_DTYPE], column[COLUMN_VALUES], column[COLUMN_BASE]
+    if dtype == U8_VALUES:
+        _listed(u8s(address + start, n), base, table, held)
+    elif dtype == U16_VALUES:
+        _listed(u16s(address + 2 * start, n), base, table, held)
+    elif dtype == I64_VALUES:
+        _listed(i64s(address + 8 * start, n), base, table, held)
+    else:
+        _listed(u32s(address + 4 * start, n), base, table, held)
+
+
+@leaf
+def _held(column: I64, slot: I64, start: int, held: U8) -> None:
+    """Entries start, start + 1, ... of a column that satisfy the slot of its kind, present or not: u8[n]."""
+    mode, address, count = slot[SLOT_MODE], slot[SLOT_ADDRESS], slot[SLOT_COUNT]
+    if mode == MODE_EVERYTHING:
+        held[:] = np.uint8(1)
+        return
+    held[:] = np.uint8(0)
+    if mode == MODE_TABLE:
+        _listed_stored(column, start, u8s(address, count), held)
+        return
+    if column[COLUMN_DTYPE] >= F32_VALUES:
+        floats = f64s(address, 2 * count)
+        for each in range(count):
+            _inside_floats(column, start, floats[2 * each], floats[2 * each + 1], held)
+        return
+    base = column[COLUMN_BASE]
+    if column[COLUMN_SCALE] >= 0:
+        address = slot[SLOT_DECIMALS] + 16 * count * column[COLUMN_SCALE]
+    ranges = i64s(address, 2 * count)
+    for each in range(count):
+        low, high = ranges[2 * each], ranges[2 * each + 1]
+        if low <= high:
+            _inside_stored(column, start, less(low, base), less(high, base), held)
+
+
+@leaf
+def less(value: int, base: int) -> int:
+    """value - base; at the end of int64 instead of around it."""
+    difference = value - base
+    if (value ^ base) & (value ^ difference) < 0:
+        return np.iinfo(np.int64).max if value > 0 else np.iinfo(np.int64).min
+    return difference
+
+
+@leaf
+def present_bits(column: I64, start: int, mask: U8) -> None:
+    """mask[i] &= 1 if entry start + i has a value."""
+    if column[COLUMN_PRESENT] == 0:
+        return
+    bits, n = u8s(column[COLUMN_PRESENT], (column[COLUMN_COUNT] + 7) >> 3), mask.shape[0]
+    head = min(-start & 7, n)
+    for i in range(head):
+        mask[i] &= (bits[(start + i) >> 3] >> np.uint8((start + i) & 7)) & np.uint8(1)
+    whole, first = (n - head) >> 3, (start + head) >> 3
+    for byte in range(np.uint64(whole)):
+        # Eight entries a byte, without a loop inside: LLVM then makes one multiplication or shuffle of it.
+        own, at = bits[np.uint64(first) + byte], np.uint64(head) + (byte << np.uint64(3))
+        for bit in range(np.uint64(8)):
+            mask[at + bit] &= (own >> np.uint8(bit)) & np.uint8(1)
+    for i in range(head + (whole << 3), n):
+        mask[i] &= (bits[(start + i) >> 3] >> np.uint8((start + i) & 7)) & np.uint8(1)
+
+
+@leaf
+def test_columns(columns: I64, first: int, last: int, test: I64, start: int, scratch: U8, mask: U8) -> int:
+    """mask[i] = entry start + i satisfies a test in any of the columns first:last; returns how many are of other types.
+
+    `columns` is a table of them. A column may end before the mask does.
+    """
+    mask[:] = np.uint8(0)
+    others = 0
+    for number in range(first, last):
+        column = columns[number]
+        n = min(mask.shape[0], max(column[COLUMN_COUNT] - start, 0))
+        own, held = mask[:n], scratch[:n]
+        at = TEST_SLOTS + column[COLUMN_KIND] * SLOT_FIELDS
+        slot = test[at : at + SLOT_FIELDS]
+        if slot[SLOT_MODE] == MODE_OTHER_TYPE:
+            held[:] = np.uint8(1)
+            present_bits(column, start, held)
+            for i in range(n):
+                others += int(np.int64(held[i]))
+            continue
+        _held(column, slot, start, held)
+        present_bits(column, start, held)
+        for i in range(n):
+            own[i] |= held[i]
+    return others
+
+
+@leaf
+def test_raw(test: I64, kind: int, raw: int) -> bool:
+    """Tests one value in the form of values.py."""
+    at = TEST_SLOTS + kind * SLOT_FIELDS
+    mode, address, count = test[at + SLOT_MODE], test[at + SLOT_ADDRESS], test[at + SLOT_COUNT]
+    if mode == MODE_EVERYTHING:
+        return True
+    if mode == MODE_TABLE:
+        return 0 <= raw < count and bool(u8s(address, count)[raw])
+    if mode == MODE_RANGES:
+        for each in range(count):
+            if kind == _FLOAT:
+                bounds = f64s(address, 2 * count)
+                value = float_of(raw)
+                if bounds[2 * each] <= value <= bounds[2 * each + 1]:
+                    return True
+            else:
+                ranges = i64s(address, 2 * count)
+                if ranges[2 * each] <= raw <= ranges[2 * each + 1]:
+                    return True
+    return False

@@ -1,0 +1,78 @@
+"""A program while a segment is written into it: operations, leaves, filters and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cdp_query.bind import bound
+from cdp_query.compiled.kernels.layout import ALL_OPEN, FILTER_FIELDS, LEAF_FIELDS, OPERATION_FIELDS
+from cdp_query.compiled.value_tests import ValueTest
+from cdp_store.arrays import I64, AnyArray
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test of a property of events, or of an attribute; `key` is its number in the question."""
+
+    values: ValueTest
+    key: int
+    is_attribute: bool
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Event names and a property to add up that a leaf reads, as numbers of the question; `node` is its id."""
+
+    node: int
+    names: tuple[int, ...] = ()
+    property: int | None = None
+
+
+@dataclass(slots=True)
+class Program:
+    """Operations, leaves and filters as the kernel takes them, growing while a segment is written into it.
+
+    `weigh` estimates the work of a part: the cheapest of a group comes first.
+    """
+
+    weigh: Callable[[bound.BoundNode], float]
+    depth: int = 1
+    kept_slots: dict[int, int] = field(default_factory=dict)  # by id of a part that occurs again
+    operations: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
+    filters: list[tuple[int, int]] = field(default_factory=list)
+    filter_depth: int = 1
+    tests: list[Test] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)  # ids, in the order of the counters
+    kept: list[AnyArray] = field(default_factory=list)
+    undecided: int = ALL_OPEN  # of the operations that follow
+
+    def node(self, own: int) -> int:
+        """Row of the counters of a part."""
+        if own not in self.nodes:
+            self.nodes.append(own)
+        return self.nodes.index(own)
+
+    def do(self, operation: int, depth: int, argument: int = 0, node: int = -1) -> int:
+        """Appends an operation; returns its place."""
+        self.depth = max(self.depth, depth + 2)
+        self.operations.append((operation, depth, argument, node, self.undecided))
+        return len(self.operations) - 1
+
+    def aim(self, place: int, argument: int) -> None:
+        """Sets the argument of an operation that is there already."""
+        operation, depth, _, node, undecided = self.operations[place]
+        self.operations[place] = (operation, depth, argument, node, undecided)
+
+    def arrays(self) -> tuple[I64, I64, I64]:
+        """(operations, leaves, filters) as the kernel takes them."""
+        return (
+            np.array(self.operations, np.int64).reshape(-1, OPERATION_FIELDS),
+            np.array(self.rows, np.int64).reshape(-1, LEAF_FIELDS),
+            np.array(self.filters, np.int64).reshape(-1, FILTER_FIELDS),
+        )

@@ -1,0 +1,175 @@
+"""Runs a program over the views of a shard's partitions: masks, counts and counters of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from cdp_query.compiled.bound_program import BoundProgram, Names, bind_program
+from cdp_query.compiled.descriptors import address_of
+from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
+from cdp_query.compiled.kernels.layout import (
+    BOUND_GIVEN,
+    COUNT_BYTES,
+    COUNT_CHUNKS,
+    COUNT_CYCLES,
+    COUNT_EVALUATIONS,
+    COUNT_EVENTS,
+    COUNT_MISMATCH,
+    COUNT_PRUNED,
+    COUNT_ROWS,
+    COUNT_TRUE,
+    COUNTERS,
+)
+from cdp_query.compiled.kernels.program import run_program
+from cdp_query.compiled.program_parts import Program
+from cdp_query.stats import Meter, NodeStats
+from cdp_query.tree import Context
+from cdp_store.arrays import I64, Bools
+from cdp_store.ids import ANONYMOUS_ID
+from cdp_store.limits import MORSEL_ROWS
+from cdp_store.memory.view import PartitionView
+
+_ROWS_AT_ONCE: Final = 1 << 20  # a caller that has gone away is noticed between calls
+Checkpoint = Callable[[], None]
+MaskOf = Callable[[int, int, Meter], Bools]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Results by partition: members bool[rows] and (population, members); counters of all of them by node."""
+
+    members: Sequence[Bools]
+    counts: Sequence[tuple[int, int]]
+    stats: Mapping[int, NodeStats]
+
+
+def population_of(view: PartitionView, context: Context) -> Bools | None:
+    """U of semantics.md: bool[row_count]; None if that is every row."""
+    created = all(morsel.latest_created_ms <= context.as_of_ms for morsel in view.times.morsels)
+    if created and not view.hidden.size and context.include_anonymous:
+        return None
+    mask = view.created_by(context.as_of_ms)
+    return mask if context.include_anonymous else mask & ~view.named_by(ANONYMOUS_ID)
+
+
+def run(
+    program: Program,
+    names: Names,
+    views: Sequence[PartitionView],
+    populations: Sequence[Bools | None],
+    context: Context,
+    checkpoint: Checkpoint,
+    mask_of: MaskOf,
+) -> Evaluated:
+    """Evaluates a program; `mask_of` (partition, node, meter) evaluates a part that kernels leave open, another way."""
+    bound = bind_program(program, names, views, populations, context.as_of_ms)
+    work = _Work(program, bound)
+    started = time.perf_counter_ns()
+    for first, last in _portions(views):
+        checkpoint()
+        work.run(first, last)
+    for part in np.flatnonzero(work.results.open_leaves.any(axis=1)).tolist():
+        _close(work, part, mask_of)
+    elapsed = time.perf_counter_ns() - started
+    ends = np.cumsum([view.row_count for view in views]).tolist()
+    members = [
+        work.results.members[end - view.row_count : end].view(np.bool_) for view, end in zip(views, ends, strict=True)
+    ]
+    counts = [(whole, found) for whole, found in work.results.counts.tolist()]
+    return Evaluated(members, counts, work.stats(elapsed))
+
+
+def _portions(views: Sequence[PartitionView]) -> Iterator[tuple[int, int]]:
+    """(first, last) of neighbouring partitions with about so many rows in all."""
+    first, rows = 0, 0
+    for number, view in enumerate(views):
+        if rows and rows + view.row_count > _ROWS_AT_ONCE:
+            yield first, number
+            first, rows = number, 0
+        rows += view.row_count
+    if first < len(views):
+        yield first, len(views)
+
+
+def _close(work: _Work, part: int, mask_of: MaskOf) -> None:
+    """Evaluates a partition again, with the masks of the leaves that were left open."""
+    for leaf in np.flatnonzero(work.results.open_leaves[part]).tolist():
+        mask = np.ascontiguousarray(mask_of(part, work.program.leaves[leaf].node, work.meter))
+        work.bound.kept.append(mask)
+        work.bound.bounds[part, leaf, BOUND_GIVEN] = address_of(mask)
+    work.forget(part)
+    work.run(part, part + 1)
+
+
+class _Work:
+    """The arrays of one evaluation."""
+
+    def __init__(self, program: Program, bound: BoundProgram) -> None:
+        parts, leaves = bound.parts.shape[0], len(program.leaves)
+        self.program, self.bound, self.meter = program, bound, Meter()
+        self._tables = Tables(*program.arrays(), bound.parts, bound.bounds, bound.tests)
+        rows = min(int(bound.parts[:, 0].max(initial=1)), MORSEL_ROWS)
+        events = bound.events_max
+        adds = any(leaf.property is not None for leaf in program.leaves)
+        sums: I64 = np.empty(rows, np.int64)
+        self._memory = Memory(
+            masks=np.empty((program.depth, rows), np.uint8),
+            kept=np.empty((len(program.kept_slots), rows), np.uint8),
+            asked=np.empty(rows, np.uint8),
+            window=np.empty(rows, np.uint32),
+            sums=sums,
+            days=sums.view(np.uint64),
+            event_masks=np.empty((program.filter_depth, events), np.uint8),
+            amounts=np.empty(events if adds else 0, np.int64),
+            scratch=np.empty(max(events, rows), np.uint8),
+        )
+        self.results = Results(
+            members=np.empty(int(bound.parts[:, 0].sum()), np.uint8),
+            counts=np.zeros((parts, 2), np.int64),
+            counters=np.zeros((parts, len(program.nodes), COUNTERS), np.int64),
+            open_leaves=np.zeros((parts, leaves), np.uint8),
+            noted=np.zeros((parts, leaves), np.uint8),
+        )
+
+    def run(self, first: int, last: int) -> None:
+        """Evaluates the partitions first:last."""
+        run_program(self._tables, self._memory, self.results, first, last)
+
+    def forget(self, part: int) -> None:
+        """Takes back the results of a partition."""
+        results = self.results
+        for array in (results.noted, results.open_leaves, results.counters, results.counts):
+            array[part] = 0
+
+    def stats(self, nanoseconds: int) -> Mapping[int, NodeStats]:
+        """The counters by node; the time that the kernels took is divided by the cycles of each leaf."""
+        rows = self.results.counters.sum(axis=0).tolist()
+        share = nanoseconds / max(sum(row[COUNT_CYCLES] for row in rows), 1)
+        numbered = zip(self.program.nodes, rows, strict=True)
+        nodes = {node: _stats_of(row, share) for node, row in numbered if row[COUNT_EVALUATIONS]}
+        for node, decided in self.bound.stats.items():
+            if node in nodes:
+                nodes[node].add(decided)
+        for node, another in self.meter.nodes().items():
+            # Counted there and by the kernel: rows, and the partition.
+            nodes[node].add(replace(another, rows_true=0, evaluations=0))
+        return nodes
+
+
+def _stats_of(row: Sequence[int], share: float) -> NodeStats:
+    return NodeStats(
+        chunks=row[COUNT_CHUNKS],
+        chunks_pruned=row[COUNT_PRUNED],
+        events=row[COUNT_EVENTS],
+        bytes=row[COUNT_BYTES],
+        rows_true=row[COUNT_TRUE],
+        type_mismatch=row[COUNT_MISMATCH],
+        nanoseconds=int(row[COUNT_CYCLES] * share),
+        rows=row[COUNT_ROWS],
+        evaluations=row[COUNT_EVALUATIONS],
+    )

@@ -1,0 +1,48 @@
+"""Estimated work of the parts of a segment over all partitions: the cheapest of a group is evaluated first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdp_query.bind import bound
+from cdp_query.bind.bind_event_tests import BoundPhases, BoundRecency
+from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
+from cdp_query.bind.bound_events import BoundEvents
+from cdp_query.bind.bound_measures import BoundExpressionTest, measures_of
+from cdp_query.compiled.bound_program import Names
+from cdp_query.compiled.descriptors import chunk_table_of
+from cdp_store.memory.view import PartitionView
+
+_RUN = 1.0  # per event, in units of one row compared: runs alone are read
+_EVENT = 3.0  # events are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The sizes of what the parts of a segment read."""
+
+    views: Sequence[PartitionView]
+    names: Names
+
+    def weigh(self, node: bound.BoundNode) -> float:
+        """The estimate of a part."""
+        match node:
+            case bound.BoundAll(items=items) | bound.BoundAny(items=items):
+                return sum(map(self.weigh, items))
+            case bound.BoundNot(item=item):
+                return self.weigh(item)
+            case BoundCount(events=events) | BoundOccurrence(events=events):
+                return self._rows() + self._events(events) * (_RUN if events.where is None else _EVENT)
+            case BoundRecency(events=events) | BoundPhases(events=events) | BoundAggregate(events=events):
+                return self._rows() + self._events(events) * _EVENT
+            case BoundExpressionTest(left=left):
+                return self._rows() + _EVENT * sum(self._events(part.events) for part in measures_of(left))
+        return self._rows()
+
+    def _rows(self) -> int:
+        return sum(view.row_count for view in self.views)
+
+    def _events(self, events: BoundEvents) -> int:
+        names = [self.names.events[at] for at in events.names]
+        return sum(chunk_table_of(view, names).events for view in self.views)

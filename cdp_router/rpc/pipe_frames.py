@@ -1,0 +1,159 @@
+"""Frames of a pipe: what router and shard of one machine send each other over a Unix socket instead of gRPC.
+
+A frame is the length of its payload (u32), its kind (u8), the number of its call (u32), and the payload. Both ends
+first prove that they have the cluster's secret, without sending it: each answers a number that the other has drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, cast
+
+import grpc
+import msgspec
+
+from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+
+NONCE_BYTES: Final = 32
+PROOF_SECONDS: Final = 1.0  # for both proofs; what takes longer is no pipe
+PAYLOAD_BYTES_MAX: Final = SHARD_MESSAGE_BYTES_MAX + (1 << 16)
+_PROOF_BYTES_MAX: Final = 256
+_HEAD: Final = struct.Struct("<IBI")
+_CALL: Final = struct.Struct("<H")
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Kind(IntEnum):
+    """Kinds of frames."""
+
+    PROOF = 0
+    CALL = 1
+    CANCEL = 2
+    ANSWER = 3
+    FAILURE = 4
+
+
+class CallHead(msgspec.Struct, frozen=True, array_like=True):
+    """Everything about a call but its message; no seconds where the caller waits for ever."""
+
+    path: str
+    seconds: float | None
+    metadata: tuple[tuple[str, str], ...]
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a call that has no answer: number of the gRPC code, message, trailing metadata."""
+
+    code: int
+    details: str
+    metadata: tuple[tuple[str, bytes], ...]
+
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_HEADS: Final = msgspec.msgpack.Decoder(CallHead)
+_FAILURES: Final = msgspec.msgpack.Decoder(Failure)
+
+
+class FrameInvalid(Exception):
+    """The other end sent what is no frame; its connection ends."""
+
+
+def to_call(head: CallHead, message: bytes) -> bytes:
+    """Payload of a call."""
+    encoded = msgspec.msgpack.encode(head)
+    return _CALL.pack(len(encoded)) + encoded + message
+
+
+def from_call(payload: bytes) -> tuple[CallHead, bytes]:
+    """Head and message of a call."""
+    start = _CALL.size + _CALL.unpack_from(payload)[0]
+    return _HEADS.decode(payload[_CALL.size : start]), payload[start:]
+
+
+def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> bytes:
+    """Payload of a failure."""
+    encoded = tuple((key, value.encode() if isinstance(value, str) else value) for key, value in metadata)
+    return msgspec.msgpack.encode(Failure(code.value[0], details, encoded))
+
+
+def from_failure(payload: bytes) -> grpc.aio.AioRpcError:
+    """The same error that a call over gRPC raises."""
+    failure = _FAILURES.decode(payload)
+    texts = [(key, value if key.endswith("-bin") else value.decode()) for key, value in failure.metadata]
+    return grpc.aio.AioRpcError(_CODES[failure.code], grpc.aio.Metadata(), grpc.aio.Metadata(*texts), failure.details)
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Place where the pipes of the shard at a port begin, and the proof that both ends belong to its cluster."""
+
+    name: str
+    key: bytes
+
+    @staticmethod
+    def at(secret: str, port: int) -> Meeting:
+        """The name is an abstract one of Linux: no file stands for it, and it is gone with the process."""
+        key = hmac.digest(secret.encode(), f"pipe {port}".encode(), "sha256")
+        return Meeting("\0cdp-pipe-" + hashlib.sha256(key).hexdigest()[:32], key)
+
+    def proof(self, own: bytes, theirs: bytes, side: bytes) -> bytes:
+        """Answers the number that the other end has drawn, for one side."""
+        return hmac.digest(self.key, side + own + theirs, "sha256")
+
+
+class Framing(asyncio.Protocol):
+    """One end of a pipe: cuts what arrives into frames."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.is_proven, self.is_paused = False, False
+        self._arrived = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        arrived = self._arrived
+        arrived += data
+        size = len(arrived)
+        try:
+            while size >= _HEAD.size:
+                length, kind, number = _HEAD.unpack_from(arrived)
+                if length > (PAYLOAD_BYTES_MAX if self.is_proven else _PROOF_BYTES_MAX):
+                    raise FrameInvalid(f"{length} bytes")
+                end = _HEAD.size + length
+                if size < end:
+                    return
+                with memoryview(arrived) as view:
+                    payload = bytes(view[_HEAD.size : end])
+                del arrived[:end]
+                size -= end
+                self.received(kind, number, payload)
+        except (FrameInvalid, msgspec.MsgspecError, struct.error):
+            self.end()
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+
+    def send(self, kind: Kind, number: int, payload: bytes = b"") -> None:
+        """Sends a frame, if the connection still stands."""
+        if self.transport is not None:
+            self.transport.write(_HEAD.pack(len(payload), kind, number) + payload)
+
+    def end(self) -> None:
+        """Ends the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def received(self, kind: int, number: int, payload: bytes) -> None:
+        """Receives one frame; FrameInvalid, or what decoding raises, ends the connection."""
+        raise NotImplementedError

@@ -1,0 +1,167 @@
+"""The shard's end of pipes: serves unary methods of its chain over a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import math
+import secrets
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import grpc
+
+from cdp_router.background import awaited
+from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
+from cdp_router.rpc import pipe_frames as frames
+from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Framing, Kind, Meeting, to_failure
+
+Serve = Callable[[bytes, Any], Awaitable[bytes]]
+_LOG = logging.getLogger(__name__)
+_BACKLOG: Final = 64
+
+
+class PipeServer:
+    """Accepts pipes and answers their calls, each in a task of its own."""
+
+    def __init__(self, secret: str, methods: Mapping[str, Serve]) -> None:
+        """`methods` by their path, inside the chain."""
+        self._secret, self.methods = secret, methods
+        self.pipes = set[_Pipe]()
+        self._listening: asyncio.Server | None = None
+
+    async def listen(self, port: int) -> None:
+        """Accepts pipes of routers that know this shard by its port; without such a socket gRPC alone serves."""
+        if sys.platform != "linux":
+            return
+        meeting = Meeting.at(self._secret, port)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(meeting.name)
+        except OSError as error:
+            sock.close()
+            _LOG.warning("no pipes are served, only gRPC: %s", error)
+            return
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_unix_server(lambda: _Pipe(self, meeting), sock=sock, backlog=_BACKLOG)
+
+    def close(self) -> None:
+        """Accepts no more pipes, and ends those there are after what they have sent."""
+        if self._listening is not None:
+            self._listening.close()
+        for pipe in tuple(self.pipes):
+            pipe.close()
+
+
+class _Pipe(Framing):
+    """A pipe with one router."""
+
+    def __init__(self, server: PipeServer, meeting: Meeting) -> None:
+        super().__init__()
+        self._server, self._meeting, self._nonce = server, meeting, secrets.token_bytes(frames.NONCE_BYTES)
+        self._calls = dict[int, asyncio.Task[None]]()
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.pipes.add(self)
+        self._patience = asyncio.get_running_loop().call_later(frames.PROOF_SECONDS, self.end)
+        self.send(Kind.PROOF, 0, self._nonce)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        self._server.pipes.discard(self)
+        self._admitted()
+        for task in self._calls.values():
+            task.cancel()
+
+    def pause_writing(self) -> None:
+        # A router that does not read its answers gets no more calls in.
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def received(self, kind: int, number: int, payload: bytes) -> None:
+        if not self.is_proven:
+            self._check(kind, payload)
+        elif kind == Kind.CALL:
+            head, message = frames.from_call(payload)
+            if number in self._calls:
+                raise FrameInvalid(f"call {number} runs already")
+            task = self._calls[number] = awaited(self._answer(number, head, message))
+            task.add_done_callback(lambda _: self._calls.pop(number, None))
+        elif kind == Kind.CANCEL:
+            if (running := self._calls.get(number)) is not None:
+                running.cancel()
+        else:
+            raise FrameInvalid(f"kind {kind}")
+
+    def close(self) -> None:
+        """Ends the pipe once everything is written."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def _check(self, kind: int, payload: bytes) -> None:
+        theirs, shown = payload[: frames.NONCE_BYTES], payload[frames.NONCE_BYTES :]
+        expected = self._meeting.proof(theirs, self._nonce, b"router")
+        if kind != Kind.PROOF or not hmac.compare_digest(shown, expected):
+            raise FrameInvalid("no proof")
+        self.is_proven = True
+        self._admitted()
+        self.send(Kind.PROOF, 0, self._meeting.proof(self._nonce, theirs, b"shard"))
+
+    def _admitted(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+
+    async def _answer(self, number: int, head: CallHead, message: bytes) -> None:
+        if (serve := self._server.methods.get(head.path)) is None:
+            self.send(Kind.FAILURE, number, to_failure(grpc.StatusCode.UNIMPLEMENTED, f"no method {head.path}"))
+            return
+        try:
+            answer = await serve(message, _Context(head))
+        except Aborted as aborted:
+            self.send(Kind.FAILURE, number, aborted.failure)
+            return
+        if len(answer) > SHARD_MESSAGE_BYTES_MAX:
+            problem = f"an answer of {len(answer)} bytes; the limit is {SHARD_MESSAGE_BYTES_MAX}"
+            self.send(Kind.FAILURE, number, to_failure(grpc.StatusCode.RESOURCE_EXHAUSTED, problem))
+        else:
+            self.send(Kind.ANSWER, number, answer)
+
+
+class Aborted(Exception):
+    """A call ended with a status, which is the payload of `failure`."""
+
+    def __init__(self, failure: bytes) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+class _Context:
+    """The part of gRPC's context that the chain and the methods use."""
+
+    def __init__(self, head: CallHead) -> None:
+        self._head, loop = head, asyncio.get_running_loop()
+        self._until = math.inf if head.seconds is None else loop.time() + head.seconds
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata that came with the call."""
+        return self._head.metadata
+
+    def time_remaining(self) -> float | None:
+        """Seconds that the caller still waits."""
+        return None if math.isinf(self._until) else self._until - asyncio.get_running_loop().time()
+
+    def set_trailing_metadata(self, _: frames.Metadata) -> None:
+        """Does nothing: the caller knows the id of its request."""
+
+    async def abort(self, code: grpc.StatusCode, details: str, metadata: frames.Metadata = ()) -> NoReturn:
+        """Ends the call."""
+        raise Aborted(to_failure(code, details, metadata))

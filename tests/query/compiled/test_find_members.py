@@ -1,0 +1,114 @@
+"""Both evaluators against each other: kernels over all partitions at once, and Python part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from cdp_query import pipeline, tree
+from cdp_query.bind.bind import Binder
+from cdp_query.compiled import find_members
+from cdp_query.errors import QueryCancelled
+from cdp_query.evaluate.execute import Execution
+from cdp_query.reports.segment_members import segment_members
+from cdp_query.stats import Meter
+from cdp_store.arrays import Bools
+from cdp_store.limits import DAY_MS, MORSEL_ROWS
+from cdp_store.memory.view import PartitionView
+from tests import strategies
+from tests.raw_records import Change, Event, Record, user
+from tests.shards import Shards
+from tests.states import every_state
+
+
+def by_python(segment: tree.Node, view: PartitionView, context: tree.Context) -> Bools:
+    """Members of one partition, without kernels for whole segments."""
+    execution = Execution(view, context, Meter(), lambda: None)
+    mask: Bools = segment_members(segment, execution, Binder(context)) & execution.population()
+    return mask
+
+
+def by_kernels(segment: tree.Node, views: Sequence[PartitionView], context: tree.Context) -> find_members.Members:
+    """Members of all partitions."""
+    return find_members.find_members(segment, views, Binder(context), lambda: None)
+
+
+@given(
+    strategies.records(),
+    st.sampled_from((1, 3, 5)),
+    st.lists(strategies.segments(), min_size=8, max_size=8),
+    strategies.contexts(),
+)
+@settings(max_examples=40)
+def test_kernels_and_python_find_the_same_members(
+    records: list[Record], size: int, asked: list[tree.Node], context: tree.Context
+) -> None:
+    for state, shards in every_state(records, size):
+        views = shards.capture()
+        for segment in asked:
+            found = by_kernels(segment, views, context)
+            expected = [by_python(segment, view, context) for view in views]
+            event(f"members: {any(mask.any() for mask in expected)}")
+            for got, wanted, (_, count) in zip(found.masks, expected, found.counts, strict=True):
+                assert np.array_equal(got, wanted), (state, segment)
+                assert count == np.count_nonzero(wanted), (state, segment)
+
+
+def test_a_caller_that_has_gone_stops_the_kernels() -> None:
+    def gone() -> None:
+        raise QueryCancelled("the caller went away")
+
+    question = pipeline.segment_of(pipeline.read('count("Buy") >= 0', None))
+    with pytest.raises(QueryCancelled):
+        find_members.find_members(question, Shards(2).capture(), Binder(tree.Context(0)), gone)
+
+
+@pytest.fixture(scope="module")
+def large() -> Shards:
+    """A partition of more than a morsel of rows, with sealed and unsealed events over half a year."""
+    shards, random = Shards(), Random(3)
+    for count, sealed in ((150_000, True), (2_000, False)):
+        records = list[Record]()
+        for number in range(count):
+            who = user(f"u{number % 80_000}")
+            if number < 80_000 and sealed:
+                records.append(Change(who, 0, {"plan": "abc"[number % 3], "n": number, "x": number / 4}))
+            price = random.choice((random.randrange(10**6) / 100, 12, "free", 1 / 3))
+            properties = {"amount": random.randrange(50), "price": price if number % 50 == 0 else number / 100}
+            records.append(Event(who, random.choice("AB"), random.randrange(180) * DAY_MS + number, properties))
+        shards.apply(records)
+        if sealed:
+            shards.seal()
+    return shards
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'plan in ["a", "c"] and n between 1000 and 70000 and exists(x)',
+        'count("A", last: 90d) >= 2 and not did("B", last: 30d)',
+        'count("A", amount > 10 and not price < 5) = 1',
+        'n < 900 and sum("A".amount) > 30 and count("B", amount < 20) >= 1 and days("A", last: 60d) >= 1',
+        'n < 900 or sum("A".amount) > 60',
+        'sum("A".price, last: 90d) > 900.5',
+        'sum("A".amount) = 30',
+        'days("A", last: 40d) >= 2 or first_time("B", last: 20d)',
+        'recency("A") > 30d and recency("B") <= 90d',
+        '(plan = "a" and did("A", last: 9d)) or (plan = "b" and did("A", last: 9d))',
+        'n < 90 and plan contains "b" and count("A") >= 1',
+    ],
+)
+@pytest.mark.parametrize("days", [181, 100])
+def test_rows_beyond_the_first_morsel_are_found_too(large: Shards, text: str, days: int) -> None:
+    context = tree.Context(days * DAY_MS)
+    segment = pipeline.segment_of(pipeline.prepare(text, None, context))
+    views = large.capture()
+    assert views[0].row_count > MORSEL_ROWS
+    found = by_kernels(segment, views, context)
+    for mask, view in zip(found.masks, views, strict=True):
+        assert np.array_equal(mask, by_python(segment, view, context))
