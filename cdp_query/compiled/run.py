@@ -97,13 +97,17 @@ def _portions(views: Sequence[PartitionView]) -> Iterator[tuple[int, int]]:
 
 
 def _close(work: _Work, part: int, mask_of: MaskOf) -> None:
-    """Evaluates a partition again, with the masks of the leaves that were left open."""
-    for leaf in np.flatnonzero(work.results.open_leaves[part]).tolist():
-        mask = np.ascontiguousarray(mask_of(part, work.program.leaves[leaf].node, work.meter))
-        work.bound.kept.append(mask)
-        work.bound.bounds[part, leaf, BOUND_GIVEN] = address_of(mask)
-    work.forget(part)
-    work.run(part, part + 1)
+    """Evaluates a partition again, with the masks of the leaves that were left open, until none is.
+
+    A leaf that was skipped before, because of what an open one seemed to be, may be open as well.
+    """
+    while found := np.flatnonzero(work.results.open_leaves[part]).tolist():
+        for leaf in found:
+            mask = np.ascontiguousarray(mask_of(part, work.program.leaves[leaf].node, work.meter))
+            work.bound.kept.append(mask)
+            work.bound.bounds[part, leaf, BOUND_GIVEN] = address_of(mask)
+        work.forget(part)
+        work.run(part, part + 1)
 
 
 class _Work:

@@ -70,6 +70,7 @@ def _run_morsel(tables: Tables, memory: Memory, results: Results, number: int, m
             is_narrow = _find_open(memory.masks, undecided, memory.asked[:n])
             if not _evaluate(tables, memory, results, number, argument, morsel, is_narrow, own, mask):
                 results.open_leaves[number, argument] = np.uint8(1)
+                mask[:] = np.uint8(0)
             own[COUNT_CYCLES] += cycles() - started
         elif operation == DO_SKIP_IF_NONE:
             if not _any(mask):
@@ -112,11 +113,10 @@ def _evaluate(
     if leaf_row[LEAF_KIND] == ATTRIBUTE_LEAF:
         attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, memory.scratch, counters, mask)
         return True
-    filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
+    filters, part = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]], tables.parts[number]
     if not results.noted[number, argument]:
         results.noted[number, argument] = np.uint8(1)
-        note_chunks(leaf_row, bound, filters, tests, counters)
-    part = tables.parts[number]
+        note_chunks(leaf_row, bound, part, filters, tests, counters)
     return event_leaf(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, counters, mask)
 
 

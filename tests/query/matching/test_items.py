@@ -146,7 +146,7 @@ def test_what_items_mean(text: str) -> None:
         ("any(lines, last: 3d)", "conditions on the fields of an item"),
         ("any(lines, qty > 1) = 3", "takes no comparison"),
         ('any("x", qty > 1)', "takes one name"),
-        ('any(lines, did("Order"))', "no function that can stand here"),
+        ('any(lines, did("Order"))', "not a function that can be used here"),
     ],
 )
 def test_a_test_of_items_that_makes_no_sense_is_explained(text: str, problem: str) -> None:

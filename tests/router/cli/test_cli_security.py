@@ -225,4 +225,4 @@ def test_what_others_reach_is_not_served_without_keys(address: str) -> None:
 
 
 def test_a_key_that_is_none_is_not_sent(data: Path) -> None:
-    assert "no API key" in _cdp("--api-key", "two words", "status", code=2).stderr
+    assert "not an API key" in _cdp("--api-key", "two words", "status", code=2).stderr

@@ -74,6 +74,7 @@ NEVER_SENT: tuple[Exception, ...] = (
     store_errors.ProfilesUnderway(),
     store_errors.DocumentsNotDealtOut(3, ["other"]),
     store_errors.DirectoryExists(Path("/data")),
+    store_errors.DirectoryForeign(Path("/data"), "it is a file"),
     store_errors.StructureBroken("created", "a row without a record"),
     store_errors.RecordUnsupported(Path("/log"), 16, 9),
     store_errors.DirectoryInUse(Path("/data")),
