@@ -29,6 +29,7 @@ from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
 _SHARED_MIN: Final = 4
+_NO_NUMBERS: Final = ExactTotal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
             totals.add(scanned, prop, stats)
     tally.finish()
     sums = totals.finish()
+    shown = np.flatnonzero(tally.events)
+    columns = (shown, periods.edges_ms[shown], tally.events[shown], tally.users[shown])
     cells = {
-        int(periods.edges_ms[period]): TrendCell(
-            int(tally.events[period]), int(tally.users[period]), sums.get(int(period), ExactTotal())
-        )
-        for period in np.flatnonzero(tally.events)
+        start: TrendCell(events, users, sums.get(period, _NO_NUMBERS))
+        for period, start, events, users in zip(*(column.tolist() for column in columns), strict=True)
     }
     return int(np.count_nonzero(tally.active)), TrendPart(cells)
 

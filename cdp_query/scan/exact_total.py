@@ -27,6 +27,8 @@ class ExactTotal:
 
     def merge(self, other: ExactTotal) -> ExactTotal:
         """The sum of both."""
+        if not self.count or not other.count:
+            return self if self.count else other
         return ExactTotal(
             self.count + other.count,
             self.integers + other.integers,
