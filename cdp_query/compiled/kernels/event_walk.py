@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import i64s, u16s, u32s
-from cdp_query.compiled.kernels.filters import bytes_filtered, filter_events, passes_filter
+from cdp_query.compiled.kernels.filters import bytes_filtered, bytes_of_columns, filter_events, passes_filter
 from cdp_query.compiled.kernels.layout import (
     BOUND_CHUNK_COUNT,
     BOUND_CHUNKS,
+    BOUND_COLUMNS,
     BOUND_NAME_COUNT,
     BOUND_NAMES,
+    BOUND_OFFSETS,
     CHUNK_BASE_MS,
     CHUNK_EVENTS,
     CHUNK_FIELDS,
@@ -85,6 +87,7 @@ def note_chunks(leaf_row: I64, bound: I64, part: I64, filters: I64, tests: I64, 
             counters[COUNT_PRUNED] += 1
             continue
         counters[COUNT_BYTES] += chunk[CHUNK_INDEX_BYTES] + bytes_filtered(filters, tests, number)
+        counters[COUNT_BYTES] += bytes_of_columns(bound[BOUND_OFFSETS], bound[BOUND_COLUMNS], number)
         if not is_covered(leaf_row, chunk):
             counters[COUNT_BYTES] += chunk[CHUNK_TIME_BYTES]
 

@@ -75,16 +75,23 @@ def filter_events(filters: I64, tests: I64, chunk: int, start: int, masks: U8, s
 
 
 @leaf
+def bytes_of_columns(offsets_address: int, columns_address: int, place: int) -> int:
+    """Bytes of the columns of the chunk at a place."""
+    first, last = columns_at(offsets_address, place)
+    columns, read = i64s(columns_address, last * COLUMN_FIELDS), 0
+    for number in range(first, last):
+        read += columns[number * COLUMN_FIELDS + COLUMN_BYTES]
+    return read
+
+
+@leaf
 def bytes_filtered(filters: I64, tests: I64, chunk: int) -> int:
     """Bytes of the columns that a filter reads of a chunk."""
     read = 0
     for at in range(filters.shape[0]):
         if filters[at, 0] == FILTER_TEST:
             test = tests[filters[at, 1]]
-            first, last = columns_at(test[TEST_OFFSETS], chunk)
-            columns = i64s(test[TEST_COLUMNS], last * COLUMN_FIELDS)
-            for number in range(first, last):
-                read += columns[number * COLUMN_FIELDS + COLUMN_BYTES]
+            read += bytes_of_columns(test[TEST_OFFSETS], test[TEST_COLUMNS], chunk)
     return read
 
 

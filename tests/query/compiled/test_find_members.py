@@ -112,3 +112,17 @@ def test_rows_beyond_the_first_morsel_are_found_too(large: Shards, text: str, da
     found = by_kernels(segment, views, context)
     for mask, view in zip(found.masks, views, strict=True):
         assert np.array_equal(mask, by_python(segment, view, context))
+
+
+def test_the_numbers_that_are_added_count_as_read(large: Shards) -> None:
+    context = tree.Context(181 * DAY_MS)
+    views = large.capture()
+
+    def read(text: str) -> int:
+        stats = by_kernels(pipeline.segment_of(pipeline.read(text, None)), views, context).stats
+        return sum(each.bytes for each in stats.values())
+
+    [view] = views
+    name, prop = view.schema.events["A"], view.schema.properties["amount"]
+    values = sum(column.nbytes for chunk in view.events.sealed[name] for _, column in chunk.variants(prop))
+    assert read('sum("A".amount) > 3') == read('count("A") > 3') + values
