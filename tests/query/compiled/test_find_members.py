@@ -126,3 +126,27 @@ def test_the_numbers_that_are_added_count_as_read(large: Shards) -> None:
     name, prop = view.schema.events["A"], view.schema.properties["amount"]
     values = sum(column.nbytes for chunk in view.events.sealed[name] for _, column in chunk.variants(prop))
     assert read('sum("A".amount) > 3') == read('count("A") > 3') + values
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'count("A", x = 1, last: 1d) = 1',
+        'sum("A".x, last: 1d) = 1',
+        'days("A", last: 1d) = 1',
+        'count("A", last: 1d) = 1',
+    ],
+)
+def test_events_at_the_ends_of_a_window_count(text: str, is_sealed: bool) -> None:
+    shards, now = Shards(), 400 * DAY_MS + DAY_MS // 2
+    times = [now + edge + step for edge in (-DAY_MS, 0) for step in (-1, 0, 1)]
+    shards.apply([Event(user(f"u{number}"), "A", ts, {"x": 1}) for number, ts in enumerate(times)])
+    if is_sealed:
+        shards.seal()
+    context = tree.Context(now)
+    segment, [view] = pipeline.segment_of(pipeline.prepare(text, None, context)), shards.capture()
+    found = by_kernels(segment, [view], context).masks[0]
+    assert np.array_equal(found, by_python(segment, view, context))
+    assert found[[2, 3, 4]].all()
+    assert not found[[0, 5]].any()
