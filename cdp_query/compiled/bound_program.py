@@ -106,7 +106,9 @@ class _OneView:
     def chunks(self, leaf: Leaf) -> ChunkTable | None:
         if not leaf.names:
             return None
-        return chunk_table_of(self.view, (self.names.events[at] for at in leaf.names))
+        table = chunk_table_of(self.view, (self.names.events[at] for at in leaf.names))
+        self.kept.append(table)
+        return table
 
     def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:
         if table is None:
@@ -116,7 +118,9 @@ class _OneView:
         known = self.view.schema.properties.get(self.names.properties[leaf.property])
         if known is None:
             return (*table.fields, -1, 0, 0, 0)
-        return (*table.fields, known, *property_table(self.view, table, known).addresses, 0)
+        columns = property_table(self.view, table, known)
+        self.kept.append(columns)
+        return (*table.fields, known, *columns.addresses, 0)
 
     def test(self, test: Test, program: Program, table: ChunkTable | None) -> _Row:
         stats, columns = self.stats[program.leaves[test.leaf].node], None

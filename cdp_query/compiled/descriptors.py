@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from cdp_query.matching.ranges import INT_MAX, INT_MIN
 from cdp_store.arrays import I64, U16, AnyArray
 from cdp_store.columns.column import EventColumn
 from cdp_store.events.chunk import EventChunk
+from cdp_store.limits import MORSEL_BITS
 from cdp_store.memory.view import PartitionView
+from cdp_store.profiles.attributes import AttributeBlock
 from cdp_store.values import Kind
 
 _DTYPES: Final[Mapping[str, int]] = {
@@ -88,15 +90,15 @@ class ColumnTable:
 
 @dataclass(frozen=True, slots=True)
 class ChunkTable:
-    """Sealed chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], names u16[names].
+    """Sealed chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], numbers u16[names].
 
-    `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events,
-    all have `events` together.
+    `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events, and all have `events`.
     """
 
     chunks: tuple[EventChunk, ...]
+    names: tuple[int, ...]
     rows: I64
-    names: U16
+    numbers: U16
     fields: tuple[int, int, int, int]
     events_max: int
     events: int
@@ -111,7 +113,9 @@ def chunk_table(view: PartitionView, names: tuple[int, ...]) -> ChunkTable:
         numbers: U16 = np.array(names, np.uint16)
         fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
         sizes = [len(chunk) for chunk in chunks]
-        known = view.tables[names] = ChunkTable(chunks, rows, numbers, fields, max(sizes, default=0), sum(sizes))
+        made = ChunkTable(chunks, names, rows, numbers, fields, max(sizes, default=0), sum(sizes))
+        # Two questions may make it at once: one table stays, and both use it.
+        known = cast(ChunkTable, view.tables.setdefault(names, made))
     return known
 
 
@@ -123,10 +127,11 @@ def chunk_table_of(view: PartitionView, names: Iterable[str]) -> ChunkTable:
 
 def property_table(view: PartitionView, table: ChunkTable, prop: int) -> ColumnTable:
     """The columns of a property in those chunks."""
-    key = (table.fields[0], prop)
+    key = (table.names, prop)
     known = view.tables.get(key)
     if not isinstance(known, ColumnTable):
-        known = view.tables[key] = _column_table([_property_rows(chunk, prop) for chunk in table.chunks])
+        made = _column_table([_property_rows(chunk, prop) for chunk in table.chunks])
+        known = cast(ColumnTable, view.tables.setdefault(key, made))
     return known
 
 
@@ -149,23 +154,20 @@ def attribute_table(view: PartitionView, attribute: int, instant_ms: int) -> Col
     known = view.tables.get(key) if reading is current else None
     if isinstance(known, ColumnTable):
         return known
-    parts = list[list[tuple[int, ...]]]()
     blocks = () if reading is None else reading.blocks
-    for block in blocks:
-        rows = list[tuple[int, ...]]()
-        for kind, column in {}.items() if block is None else block.columns.items():
-            row = block.described.get(kind) if block is not None else None
-            if row is None:
-                row = _column_row(column)
-                if block is not None:
-                    block.described[kind] = row
-            rows.append(row)
-        parts.append(rows)
-    parts += [[]] * ((view.row_count >> 16) + 1 - len(parts))
+    parts = [_attribute_rows(block) for block in blocks]
+    parts += [[]] * ((view.row_count >> MORSEL_BITS) + 1 - len(parts))
     table = _column_table(parts, blocks)
-    if reading is current:
-        view.tables[key] = table
-    return table
+    return cast(ColumnTable, view.tables.setdefault(key, table)) if reading is current else table
+
+
+def _attribute_rows(block: AttributeBlock | None) -> list[tuple[int, ...]]:
+    if block is None:
+        return []
+    for kind, column in block.columns.items():
+        if kind not in block.described:
+            block.described[kind] = _column_row(column)
+    return [block.described[kind] for kind in block.columns]
 
 
 def _column_table(parts: Iterable[list[tuple[int, ...]]], kept: object = None) -> ColumnTable:
