@@ -5,6 +5,7 @@ A name that the partition has never seen has no id; the node then reads nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cdp_query.bind.bind_event_tests import BoundEventTest
@@ -92,3 +93,14 @@ BoundLeaf = (
     | BoundProfile
 )
 BoundNode = BoundAll | BoundAny | BoundNot | BoundLeaf
+
+
+def parts_of(node: BoundNode) -> Iterator[BoundNode]:
+    """A node and all below it, in written order."""
+    yield node
+    match node:
+        case BoundAll(items=items) | BoundAny(items=items):
+            for item in items:
+                yield from parts_of(item)
+        case BoundNot(item=item):
+            yield from parts_of(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from cdp_query import tree
 from cdp_query.bind import bound
@@ -23,16 +23,6 @@ def twins_of(segment: tree.Node) -> Mapping[int, int]:
 
 def repeated(node: bound.BoundNode) -> frozenset[int]:
     """Numbers of the parts that occur in several places."""
-    counts = Counter(_numbers(node))
+    groups = bound.BoundAll | bound.BoundAny | bound.BoundNot
+    counts = Counter(part.id for part in bound.parts_of(node) if not isinstance(part, groups))
     return frozenset(number for number, count in counts.items() if count > 1)
-
-
-def _numbers(node: bound.BoundNode) -> Iterator[int]:
-    match node:
-        case bound.BoundAll(items=items) | bound.BoundAny(items=items):
-            for item in items:
-                yield from _numbers(item)
-        case bound.BoundNot(item=item):
-            yield from _numbers(item)
-        case _:
-            yield node.id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -95,7 +95,7 @@ class _Segment:
         dropped = self.dropped()
         roots = list[bound.BoundNode]()
         mixed = _split(shape, dropped, roots)
-        run = frozenset(number for number, part in enumerate(_parts(shape)) if can_run(part, dropped))
+        run = frozenset(number for number, part in enumerate(bound.parts_of(shape)) if can_run(part, dropped))
         found = [self.run_whole(root) for root in roots]
         masks, counts, stats = list[Bools](), list[tuple[int, int]](), [each.stats for each in found]
         for number, view in enumerate(self.views):
@@ -117,18 +117,7 @@ class _Segment:
     def _mask_of(self, number: int, node: int, meter: Meter) -> Bools:
         view = self.views[number]
         execution = Execution(view, self.binder.context, meter, self.checkpoint)
-        return execution.mask(next(part for part in _parts(self._bound(view)) if part.id == node))
-
-
-def _parts(node: bound.BoundNode) -> Iterator[bound.BoundNode]:
-    """A node and all below it, in written order."""
-    yield node
-    match node:
-        case bound.BoundAll(items=items) | bound.BoundAny(items=items):
-            for item in items:
-                yield from _parts(item)
-        case bound.BoundNot(item=item):
-            yield from _parts(item)
+        return execution.mask(next(part for part in bound.parts_of(self._bound(view)) if part.id == node))
 
 
 @dataclass(frozen=True, slots=True)
