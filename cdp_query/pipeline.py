@@ -12,13 +12,14 @@ from cdp_query import tree
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.names import Names
 from cdp_query.compiled.find_members import find_members
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Checkpoint, Execution
 from cdp_query.language import parse
 from cdp_query.partial import Partial, capped, merge_all
 from cdp_query.reports.breakdown import breakdown
 from cdp_query.reports.funnel_report import FunnelPart
-from cdp_query.reports.registry import check_report, evaluate_report
+from cdp_query.reports.registry import check_report, evaluate_report, run_report
 from cdp_query.rules import rewrite
 from cdp_query.stats import Meter
 from cdp_store.arrays import Bools
@@ -69,7 +70,8 @@ def evaluate_all(
 ) -> Partial:
     """The contribution of some partitions to the answer."""
     if isinstance(question, tree.Funnel | tree.Report):
-        return merge_all(_report(question, view, binder, checkpoint) for view in views)
+        whole = _report_of_all(question, views, binder, checkpoint)
+        return whole or merge_all(_report(question, view, binder, checkpoint) for view in views)
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
     population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
@@ -85,6 +87,21 @@ def _broken_down(question: tree.Breakdown, view: PartitionView, mask: Bools, bin
     wanted = None if attribute is None else AttributeId(attribute)
     values, rest = capped(breakdown(view, mask, wanted, binder.context.as_of_ms))
     return Partial(values=values, rest=rest)
+
+
+def _report_of_all(
+    question: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
+) -> Partial | None:
+    """The contribution of all partitions to a report, if kernels can evaluate it."""
+    run = ReportRun.of(question, views, binder, checkpoint)
+    found = run_report(question, run)
+    if found is None:
+        return None
+    count, part = found
+    names = binder.names(question)
+    known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
+    steps = part.whole.steps if isinstance(part, FunnelPart) else ()
+    return Partial(run.size, count, steps, known=known, stats=run.stats, report=part)
 
 
 def _report(

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
+
+REPORT: Final = 0  # the number of a report among the nodes of a question
 
 
 @dataclass(slots=True)

@@ -106,21 +106,21 @@ class _OneView:
     def chunks(self, leaf: Leaf) -> ChunkTable | None:
         if not leaf.names:
             return None
-        table = chunk_table_of(self.view, (self.names.events[at] for at in leaf.names))
+        names = (self.names.events[at] for at in leaf.names)
+        table = chunk_table_of(self.view, names, is_gathered=leaf.is_gathered)
         self.kept.append(table)
         return table
 
     def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:
         if table is None:
             return _READS_NO_EVENTS
-        if leaf.property is None:
-            return (*table.fields, -1, 0, 0, 0)
-        known = self.view.schema.properties.get(self.names.properties[leaf.property])
-        if known is None:
-            return (*table.fields, -1, 0, 0, 0)
-        columns = property_table(self.view, table, known)
-        self.kept.append(columns)
-        return (*table.fields, known, *columns.addresses, 0)
+        name = None if leaf.property is None else self.names.properties[leaf.property]
+        known, columns = None if name is None else self.view.schema.properties.get(name), (0, 0)
+        if known is not None:
+            found = property_table(self.view, table, known)
+            self.kept.append(found)
+            columns = found.addresses
+        return (*table.fields, -1 if known is None else known, *columns, 0, table.events, table.overlap_ms < 0, 0)
 
     def test(self, test: Test, program: Program, table: ChunkTable | None) -> _Row:
         stats, columns = self.stats[program.leaves[test.leaf].node], None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, cast
 
 import numpy as np
@@ -90,44 +91,60 @@ class ColumnTable:
 
 @dataclass(frozen=True, slots=True)
 class ChunkTable:
-    """Sealed chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], numbers u16[names].
+    """Chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], numbers u16[names].
 
     `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events, and all have `events`.
+    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk; below 0 none does.
     """
 
     chunks: tuple[EventChunk, ...]
-    names: tuple[int, ...]
+    key: tuple[object, ...]
     rows: I64
     numbers: U16
     fields: tuple[int, int, int, int]
     events_max: int
     events: int
+    overlap_ms: int
 
 
-def chunk_table(view: PartitionView, names: tuple[int, ...]) -> ChunkTable:
-    """The chunks of event names, in the order of the names."""
-    known = view.tables.get(names)
+def chunk_table(view: PartitionView, names: tuple[int, ...], *, is_gathered: bool = False) -> ChunkTable:
+    """The sealed chunks of event names, or all of their events as chunks in order of time."""
+    key = (names, is_gathered)
+    known = view.tables.get(key)
     if not isinstance(known, ChunkTable):
-        chunks = tuple(chunk for name in names for chunk in view.events.sealed.get(name, ()))
+        if is_gathered:
+            chunks = tuple(sorted((chunk for name in names for chunk in view.event_chunks(name)), key=_first_ms))
+        else:
+            chunks = tuple(chunk for name in names for chunk in view.events.sealed.get(name, ()))
         rows: I64 = np.array([_chunk_row(chunk) for chunk in chunks], np.int64).reshape(-1, CHUNK_FIELDS)
         numbers: U16 = np.array(names, np.uint16)
         fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
         sizes = [len(chunk) for chunk in chunks]
-        made = ChunkTable(chunks, names, rows, numbers, fields, max(sizes, default=0), sum(sizes))
+        made = ChunkTable(chunks, key, rows, numbers, fields, max(sizes, default=0), sum(sizes), _overlap_ms(chunks))
         # Two questions may make it at once: one table stays, and both use it.
-        known = cast(ChunkTable, view.tables.setdefault(names, made))
+        known = cast(ChunkTable, view.tables.setdefault(key, made))
     return known
 
 
-def chunk_table_of(view: PartitionView, names: Iterable[str]) -> ChunkTable:
+def _overlap_ms(chunks: Sequence[EventChunk]) -> int:
+    """How far a chunk reaches back behind the end of all before it, at most."""
+    ends = accumulate((chunk.last_ms for chunk in chunks), max)
+    return max((end - chunk.first_ms for end, chunk in zip(ends, chunks[1:], strict=False)), default=-1)
+
+
+def _first_ms(chunk: EventChunk) -> int:
+    return chunk.first_ms
+
+
+def chunk_table_of(view: PartitionView, names: Iterable[str], *, is_gathered: bool = False) -> ChunkTable:
     """The chunks of the events that a partition knows of these names."""
     known = view.schema.events
-    return chunk_table(view, tuple(known[name] for name in names if name in known))
+    return chunk_table(view, tuple(known[name] for name in names if name in known), is_gathered=is_gathered)
 
 
 def property_table(view: PartitionView, table: ChunkTable, prop: int) -> ColumnTable:
     """The columns of a property in those chunks."""
-    key = (table.names, prop)
+    key = (table.key, prop)
     known = view.tables.get(key)
     if not isinstance(known, ColumnTable):
         made = _column_table([_property_rows(chunk, prop) for chunk in table.chunks])

@@ -15,7 +15,7 @@ from cdp_query.bind.twins import repeated
 from cdp_query.compiled.bound_program import Names
 from cdp_query.compiled.program_parts import Program
 from cdp_query.compiled.run import Checkpoint, population_of, run
-from cdp_query.compiled.shape import can_run, numbered, write
+from cdp_query.compiled.shape import can_run, dropped_events, numbered, write
 from cdp_query.compiled.weights import Weights
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.needs import check_needs
@@ -68,12 +68,7 @@ class _Segment:
 
     def dropped(self) -> frozenset[int]:
         """Numbers of the events of which retention has dropped some, in any partition."""
-        known = self.names.events
-        found = set[int]()
-        for view in self.views:
-            if view.summaries:
-                found.update(at for name, at in known.items() if view.schema.events.get(name) in view.summaries)
-        return frozenset(found)
+        return dropped_events(self.names, self.views)
 
     def run_whole(self, shape: bound.BoundNode) -> Members:
         """All of it by kernels."""

@@ -25,11 +25,15 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """Event names and a property to add up that a leaf reads, as numbers of the question; `node` is its id."""
+    """Event names and a property to add up that a leaf reads, as numbers of the question; `node` is its id.
+
+    A leaf that gathers events takes unsealed ones as sorted pieces.
+    """
 
     node: int
     names: tuple[int, ...] = ()
     property: int | None = None
+    is_gathered: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Program:
     nodes: list[int] = field(default_factory=list)  # ids, in the order of the counters
     kept: list[AnyArray] = field(default_factory=list)
     undecided: int = ALL_OPEN  # of the operations that follow
+    windows: int = 0  # steps of the longest sequence
 
     def node(self, own: int) -> int:
         """Row of the counters of a part."""

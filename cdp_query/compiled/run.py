@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from cdp_query.compiled.descriptors import address_of
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.layout import (
     BOUND_GIVEN,
+    BOUND_RETURNED,
     COUNT_BYTES,
     COUNT_CHUNKS,
     COUNT_CYCLES,
@@ -48,6 +49,18 @@ class Evaluated:
     stats: Mapping[int, NodeStats]
 
 
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Arrays of a report, see `Results`; `returned` are masks bool[rows] for its leaves, by (partition, leaf)."""
+
+    output: I64
+    entries: I64
+    returned: Mapping[tuple[int, int], Bools] = field(default_factory=dict)
+
+
+_NO_REPORT: Final = Reported(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 def population_of(view: PartitionView, context: Context) -> Bools | None:
     """U of semantics.md: bool[row_count]; None if that is every row."""
     created = all(morsel.latest_created_ms <= context.as_of_ms for morsel in view.times.morsels)
@@ -65,10 +78,13 @@ def run(
     context: Context,
     checkpoint: Checkpoint,
     mask_of: MaskOf,
+    report: Reported = _NO_REPORT,
 ) -> Evaluated:
     """Evaluates a program; `mask_of` (partition, node, meter) evaluates a part that kernels leave open, another way."""
     bound = bind_program(program, names, views, populations, context.as_of_ms)
-    work = _Work(program, bound)
+    for (part, leaf), mask in report.returned.items():
+        bound.bounds[part, leaf, BOUND_RETURNED] = address_of(mask)
+    work = _Work(program, bound, report)
     started = time.perf_counter_ns()
     for first, last in _portions(views):
         checkpoint()
@@ -113,13 +129,14 @@ def _close(work: _Work, part: int, mask_of: MaskOf) -> None:
 class _Work:
     """The arrays of one evaluation."""
 
-    def __init__(self, program: Program, bound: BoundProgram) -> None:
+    def __init__(self, program: Program, bound: BoundProgram, report: Reported) -> None:
         parts, leaves = bound.parts.shape[0], len(program.leaves)
         self.program, self.bound, self.meter = program, bound, Meter()
         self._tables = Tables(*program.arrays(), bound.parts, bound.bounds, bound.tests)
         rows = min(int(bound.parts[:, 0].max(initial=1)), MORSEL_ROWS)
         events = bound.events_max
         adds = any(leaf.property is not None for leaf in program.leaves)
+        gathered = rows if program.windows else 0
         sums: I64 = np.empty(rows, np.int64)
         self._memory = Memory(
             masks=np.empty((program.depth, rows), np.uint8),
@@ -131,6 +148,14 @@ class _Work:
             event_masks=np.empty((program.filter_depth, events), np.uint8),
             amounts=np.empty(events if adds else 0, np.int64),
             scratch=np.empty(max(events, rows), np.uint8),
+            wanted=np.empty(gathered, np.uint8),
+            depth=np.empty(gathered, np.uint8),
+            windows=np.empty((program.windows, gathered), np.uint32),
+            begins=np.empty((2, gathered), np.uint32),
+            ends=np.empty((2, gathered), np.uint32),
+            rows=np.empty(gathered, np.uint32),
+            runs=np.empty(gathered, np.uint32),
+            periods=np.empty(rows if report.entries.size else 0, np.int32),
         )
         self.results = Results(
             members=np.empty(int(bound.parts[:, 0].sum()), np.uint8),
@@ -138,6 +163,8 @@ class _Work:
             counters=np.zeros((parts, len(program.nodes), COUNTERS), np.int64),
             open_leaves=np.zeros((parts, leaves), np.uint8),
             noted=np.zeros((parts, leaves), np.uint8),
+            output=report.output,
+            entries=report.entries,
         )
 
     def run(self, first: int, last: int) -> None:

@@ -7,6 +7,7 @@ each partition then gives the chunks and columns of these names (bound_program.p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from cdp_query import tree
@@ -14,8 +15,9 @@ from cdp_query.bind import bound
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.bind_event_tests import BoundPhases, BoundRecency
 from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
-from cdp_query.bind.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
+from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, BoundMeasure
+from cdp_query.bind.names import Names as Mentioned
 from cdp_query.calendar.local_days import local_days
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.descriptors import address_of
@@ -36,14 +38,11 @@ from cdp_query.compiled.kernels.layout import (
     DO_SKIP_IF_ALL,
     DO_SKIP_IF_NONE,
     DO_TRUE,
-    FILTER_AND,
-    FILTER_CONSTANT,
-    FILTER_NOT,
-    FILTER_OR,
-    FILTER_TEST,
     SUM_LEAF,
     SUM_SCALE,
 )
+from cdp_query.compiled.leaves import can_read, write_leaf
+from cdp_query.compiled.ordered import can_follow, write_sequence
 from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import is_testable, value_test
 from cdp_query.matching.ranges import INT_MAX, INT_MIN, Number, Range, range_of
@@ -57,20 +56,32 @@ from cdp_store.memory.view import PartitionView
 
 _DAY_MS: Final = 86_400_000
 _SLOTS_MAX: Final = 64
-_FILTER_TESTS_MAX: Final = 32
 
 
 def numbered(segment: tree.Node, binder: Binder, views: Sequence[PartitionView]) -> SchemaReading:
     """Numbers for the names of a segment; where it is about every event, for those of all partitions."""
     names = binder.names(segment)
-    events = set(names.events)
     if any(isinstance(part, tree.Inactive) for part in predicates(segment)):
-        events.update(*(view.schema.events for view in views))
+        names = replace(names, events=names.events.union(*(view.schema.events for view in views)))
+    return numbered_names(names)
 
-    def number(known: set[str] | frozenset[str]) -> Mapping[str, int]:
+
+def numbered_names(names: Mentioned) -> SchemaReading:
+    """Numbers for the names of a question."""
+
+    def number(known: frozenset[str]) -> Mapping[str, int]:
         return {name: place for place, name in enumerate(sorted(known))}
 
-    return SchemaReading(number(events), number(names.properties), number(names.attributes))
+    return SchemaReading(number(names.events), number(names.properties), number(names.attributes))
+
+
+def dropped_events(names: SchemaReading, views: Sequence[PartitionView]) -> frozenset[int]:
+    """Numbers of the events of which retention has dropped some, in any partition."""
+    found = set[int]()
+    for view in views:
+        if view.summaries:
+            found.update(at for name, at in names.events.items() if view.schema.events.get(name) in view.summaries)
+    return frozenset(found)
 
 
 def can_run(node: bound.BoundNode, dropped: frozenset[int]) -> bool:
@@ -86,29 +97,14 @@ def can_run(node: bound.BoundNode, dropped: frozenset[int]) -> bool:
             # A text that is searched is better decided for the rows that other parts leave open.
             return is_testable(matcher) and (matcher.text is None or matcher.literals is not None)
         case BoundAggregate(aggregate=aggregate):
-            return aggregate is Aggregate.SUM and _can_read(node.events, dropped)
+            return aggregate is Aggregate.SUM and can_read(node.events, dropped)
         case BoundExpressionTest():
-            return _days_of(node) is not None and _can_read(_measure_of(node).events, dropped)
+            return _days_of(node) is not None and can_read(_measure_of(node).events, dropped)
         case BoundCount() | BoundOccurrence() | BoundRecency() | BoundPhases():
-            return _can_read(node.events, dropped)
+            return can_read(node.events, dropped)
+        case bound.BoundSequence(steps=steps):
+            return can_follow(steps) and all(can_read(step, dropped) for step in steps)
     return False
-
-
-def _can_read(events: BoundEvents, dropped: frozenset[int]) -> bool:
-    tests = _tests_in(events.where) if events.where is not None else 0
-    return not dropped.intersection(events.names) and 0 <= tests <= _FILTER_TESTS_MAX
-
-
-def _tests_in(where: BoundFilter) -> int:
-    """Number of tests of a filter; beyond any bound if kernels cannot evaluate one."""
-    match where:
-        case FilterAll(items) | FilterAny(items):
-            return sum(map(_tests_in, items))
-        case FilterNot(item):
-            return _tests_in(item)
-        case BoundProperty(matcher=matcher):
-            return 1 if is_testable(matcher) else _FILTER_TESTS_MAX + 1
-    return _FILTER_TESTS_MAX + 1
 
 
 def write(program: Program, node: bound.BoundNode, repeated: frozenset[int], depth: int = 0) -> None:
@@ -166,45 +162,10 @@ def _write_group(
     program.do(DO_NOTE, depth, node=program.node(own))
 
 
-def _leaf(program: Program, kind: int, read: Leaf, where: BoundFilter | None = None, **fields: int) -> int:
-    """Appends a leaf with its filter; returns its number."""
-    number, first = len(program.leaves), len(program.filters)
-    if where is not None:
-        _write_filter(program, where, number, 0)
-    row = [kind, program.node(read.node), fields.get("test", 0), first, len(program.filters)]
-    row += [fields.get("first_ms", 0), fields.get("last_ms", 0), fields.get("low", 0), fields.get("high", 0)]
-    row += [fields.get("negated", 0), fields.get("exclude_zero", 0)]
-    row += [fields.get("maybe_low", 0), fields.get("maybe_high", 0), fields.get("days", 0), fields.get("day_count", 0)]
-    row += [fields.get("int_low", 0), fields.get("int_high", 0)]
-    program.rows.append(row)
-    program.leaves.append(read)
-    return number
-
-
-def _write_filter(program: Program, where: BoundFilter, leaf: int, depth: int) -> None:
-    program.filter_depth = max(program.filter_depth, depth + 2)
-    match where:
-        case FilterAll(items) | FilterAny(items):
-            is_all = isinstance(where, FilterAll)
-            if not items:
-                program.filters.append((FILTER_CONSTANT, int(is_all)))
-            for place, item in enumerate(items):
-                _write_filter(program, item, leaf, depth + (place > 0))
-                if place:
-                    program.filters.append((FILTER_AND if is_all else FILTER_OR, 0))
-        case FilterNot(item):
-            _write_filter(program, item, leaf, depth)
-            program.filters.append((FILTER_NOT, 0))
-        case BoundProperty(prop, matcher):
-            assert prop is not None, "names of a question are all numbered"
-            program.filters.append((FILTER_TEST, len(program.tests)))
-            program.tests.append(Test(value_test(matcher), prop, False, leaf))
-
-
 def _write_attribute(program: Program, node: bound.BoundAttribute, depth: int) -> None:
     assert node.attribute is not None, "names of a question are all numbered"
     program.tests.append(Test(value_test(node.matcher), node.attribute, True, len(program.leaves)))
-    leaf = _leaf(program, ATTRIBUTE_LEAF, Leaf(node.id), test=len(program.tests) - 1)
+    leaf = write_leaf(program, ATTRIBUTE_LEAF, Leaf(node.id), test=len(program.tests) - 1)
     program.do(DO_LEAF, depth, leaf, program.node(node.id))
 
 
@@ -216,7 +177,7 @@ def _count(
     fields = {"low": 1 if is_empty else low, "high": 0 if is_empty else high}
     window = {"first_ms": interval.first_ms, "last_ms": interval.last_ms}
     flags = {"negated": int(negated), "exclude_zero": int(zero)}
-    return _leaf(program, COUNT_LEAF, Leaf(own, events.names), events.where, **fields, **window, **flags)
+    return write_leaf(program, COUNT_LEAF, Leaf(own, events.names), events.where, **fields, **window, **flags)
 
 
 def _did(program: Program, own: int, events: BoundEvents, interval: Interval, depth: int, *, negated: bool) -> None:
@@ -272,7 +233,7 @@ def _write_sum(program: Program, node: BoundAggregate, depth: int) -> None:
     bounds |= {"int_low": max(int_low, INT_MIN), "int_high": min(int_high, INT_MAX)}
     window = {"first_ms": node.interval.first_ms, "last_ms": node.interval.last_ms, "negated": int(node.negated)}
     read = Leaf(node.id, node.events.names, node.property)
-    leaf = _leaf(program, SUM_LEAF, read, node.events.where, **bounds, **window)
+    leaf = write_leaf(program, SUM_LEAF, read, node.events.where, **bounds, **window)
     program.do(DO_LEAF, depth, leaf, program.node(node.id))
 
 
@@ -305,7 +266,7 @@ def _write_days(program: Program, node: BoundExpressionTest, depth: int) -> None
     starts, wanted, negated = found
     program.kept.append(starts)
     low, high = (min(max(bound, INT_MIN), INT_MAX) for bound in wanted.integers())
-    leaf = _leaf(
+    leaf = write_leaf(
         program,
         DAYS_LEAF,
         Leaf(node.id, measure.events.names),
@@ -330,4 +291,5 @@ _WRITERS: Final[Mapping[type, _Writer]] = {
     BoundPhases: _write_phases,
     BoundAggregate: _write_sum,
     BoundExpressionTest: _write_days,
+    bound.BoundSequence: write_sequence,
 }

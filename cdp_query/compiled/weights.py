@@ -16,6 +16,7 @@ from cdp_store.memory.view import PartitionView
 
 _RUN = 1.0  # per event, in units of one row compared: runs alone are read
 _EVENT = 3.0  # events are looked at
+_FOLLOWED = 5.0  # steps are counted, then gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Weights:
                 return self._rows() + self._events(events) * (_RUN if events.where is None else _EVENT)
             case BoundRecency(events=events) | BoundPhases(events=events) | BoundAggregate(events=events):
                 return self._rows() + self._events(events) * _EVENT
+            case bound.BoundSequence(steps=steps):
+                return self._rows() + _FOLLOWED * sum(map(self._events, steps))
             case BoundExpressionTest(left=left):
                 return self._rows() + _EVENT * sum(self._events(part.events) for part in measures_of(left))
         return self._rows()

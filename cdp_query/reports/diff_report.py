@@ -14,8 +14,9 @@ from cdp_query.calendar.windows import moment_span
 from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, People, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
+from cdp_query.stats import REPORT
 from cdp_store.arrays import Bools
 
 

@@ -15,11 +15,12 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.numeric_expressions import expression_numbers
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import REPORT, Finished, People, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, People, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
 from cdp_query.scan.attribute_scan import spans
 from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_query.scan.numbers import Numbers
+from cdp_query.stats import REPORT
 from cdp_store.arrays import F64, I64, U8, Bools
 from cdp_store.values import Kind
 

@@ -15,6 +15,8 @@ from cdp_query.bind.bound import BoundSequence
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_counts import BoundCount
 from cdp_query.calendar.windows import Interval
+from cdp_query.compiled.ordered import can_follow, write_funnel
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.evaluate.event_counts import did_mask
 from cdp_query.evaluate.needs import check_needs
 from cdp_query.evaluate.ruled_attempts import NEVER, Attempts, find_attempts
@@ -33,6 +35,7 @@ from cdp_store.arrays import I64, U8, Bools
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
+_NEVER: Final = Interval(1, 0)
 _TOLD: Final = {
     "median": 50, "p10": 10, "p25": 25, "p75": 75, "p90": 90, "p95": 95, "shortest": 0, "longest": 100,
 }  # fmt: skip
@@ -108,9 +111,8 @@ def _plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, s
     depth = sequence_depth(view, node, stats)
     reached = depth[population]
     steps = tuple(int(np.count_nonzero(reached >= step)) for step in range(1, len(node.steps) + 1))
-    incomplete, recent_ms = 0, max(node.interval.first_ms, node.until_ms - node.within_ms + 1)
-    if node.within_ms >= 0 and recent_ms <= node.interval.last_ms:
-        recent = Interval(recent_ms, node.interval.last_ms)
+    incomplete, recent = 0, _recent(node)
+    if recent.first_ms <= recent.last_ms:
         entered = did_mask(view, BoundCount(node.id, node.steps[0], recent, range_of(Op.GE, 1), False, False), stats)
         incomplete = int(np.count_nonzero(entered & population & (depth < len(node.steps))))
     return FunnelPart(FunnelGroup(steps), incomplete)
@@ -231,6 +233,26 @@ def _evaluate(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
     return part.whole.steps[-1], part
 
 
+def _run(report: tree.Funnel, run: ReportRun) -> tuple[int, FunnelPart] | None:
+    """The plain form by kernels."""
+    if not _is_plain(report):
+        return None
+    node = run.binder.bind_sequence(report, run.names)
+    if not can_follow(node.steps) or not run.can_read(*node.steps):
+        return None
+    program, length = run.program(), len(node.steps)
+    output: I64 = np.zeros(length + 2, np.int64)
+    run.run(program, write_funnel(program, node, _recent(node)), output)
+    steps = tuple(np.cumsum(output[length:0:-1])[::-1].tolist())
+    return steps[-1], FunnelPart(FunnelGroup(steps), int(output[-1]))
+
+
+def _recent(node: BoundSequence) -> Interval:
+    """When the entries lie that have time left to go on."""
+    first_ms = max(node.interval.first_ms, node.until_ms - node.within_ms + 1)
+    return Interval(first_ms, node.interval.last_ms) if node.within_ms >= 0 else _NEVER
+
+
 def _is_plain(report: tree.Funnel) -> bool:
     own_window = isinstance(report.window, tree.WithinFirst | tree.Since)
     return not own_window and report == tree.Funnel(report.steps, report.window, report.within, report.strict_ties)
@@ -254,6 +276,7 @@ FUNNEL: Final = ReportKind(
     lambda report, binder: binder.check(report),
     _evaluate,
     _finish,
+    run=_run,
     warm_up=(
         'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
         'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',

@@ -13,8 +13,9 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import OVERLAP_SEGMENTS_MAX
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import REPORT, Finished, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
 from cdp_query.reports.segment_members import segment_members
+from cdp_query.stats import REPORT
 from cdp_store.arrays import U8
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
 from cdp_query.calendar.windows import zone
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.diff_report import DIFF
 from cdp_query.reports.distribution_report import DISTRIBUTION
@@ -16,10 +17,11 @@ from cdp_query.reports.funnel_report import FUNNEL
 from cdp_query.reports.lifecycle_report import LIFECYCLE
 from cdp_query.reports.overlap_report import OVERLAP
 from cdp_query.reports.parts import ReportPart
-from cdp_query.reports.report_kind import REPORT, Finished, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, ReportKind, Run
 from cdp_query.reports.retention_report import RETENTION
 from cdp_query.reports.rfm_report import RFM
 from cdp_query.reports.trend_report import TREND
+from cdp_query.stats import REPORT
 from cdp_store.arrays import Bools
 
 REPORTS: Final[Mapping[type, ReportKind[Any, Any]]] = {
@@ -50,6 +52,12 @@ def evaluate_report(
         count, part = REPORTS[type(report)].evaluate(report, Run(execution, binder, population, stats))
         stats.rows_true += count
     return count, part
+
+
+def run_report(report: tree.Funnel | tree.Report, run: ReportRun) -> tuple[int, ReportPart] | None:
+    """The same of all partitions of a shard by kernels; None if they cannot evaluate the report."""
+    run.checkpoint()
+    return REPORTS[type(report)].run(report, run)
 
 
 def finish_report(question: tree.Question, part: ReportPart | None, context: tree.Context) -> Finished | None:

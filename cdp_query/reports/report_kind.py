@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.parts import ReportPart
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import Bools
 from cdp_store.memory.view import PartitionView
 
-REPORT: Final = 0  # the number of a report among the nodes of a question
 Asked = TypeVar("Asked")
 Part = TypeVar("Part", bound=ReportPart)
 
@@ -66,6 +66,8 @@ class ReportKind(Generic[Asked, Part]):
 
     evaluate: (users that the report is about, its part) of one partition.
 
+    run: the same of all partitions of a shard by kernels; None if they cannot.
+
     finish: the answer of the merged part.
 
     answer: its type.
@@ -85,3 +87,4 @@ class ReportKind(Generic[Asked, Part]):
     nothing: Part | None = None
     warm_up: tuple[str, ...] = ()
     people: People | None = None
+    run: Callable[[Asked, ReportRun], tuple[int, Part] | None] = lambda _asked, _run: None

@@ -14,6 +14,8 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
 from cdp_query.calendar.windows import Interval, shown_interval
+from cdp_query.compiled.periodic import RETURNS_MAX, write_entries, write_returns
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
 from cdp_query.kernels import aggregate
 from cdp_query.kernels import retention as kernels
@@ -23,7 +25,7 @@ from cdp_query.reports.report_kind import Finished, ReportKind, Run
 from cdp_query.reports.shown_periods import check_unit, shown_periods
 from cdp_query.scan.scan import Scanned, filter_mask, scan
 from cdp_query.scan.user_windows import anchored
-from cdp_query.stats import NodeStats
+from cdp_query.stats import REPORT, NodeStats
 from cdp_query.tree import PeriodStart, ReturnMode
 from cdp_store.arrays import I32, I64, U32, U64, Bools
 from cdp_store.events.chunk import EventChunk
@@ -78,6 +80,57 @@ def _evaluate(report: tree.Retention, run: Run) -> tuple[int, RetentionPart]:
     return _retention(run, replace(bound, entry=anchored(bound.entry, run.view, run.stats)))
 
 
+def _run(report: tree.Retention, run: ReportRun) -> tuple[int, RetentionPart] | None:
+    """The same of all partitions by kernels: cohorts of days and weeks, and of months of the calendar."""
+    bound = _bind(report, run.binder, run.names)
+    is_calendar = report.start is PeriodStart.CALENDAR
+    if report.periods > RETURNS_MAX or not (is_calendar or report.unit in _ELAPSED_MS):
+        return None
+    if not run.can_read(bound.entry, bound.returns):
+        return None
+    program, extremes = run.program(), np.array([_NEVER, -_NEVER], np.int64)
+    entries: I64 = np.empty(sum(view.row_count for view in run.views), np.int64)
+    users = run.run(program, write_entries(program, bound.entry, bound.interval), extremes, entries)
+    if not users:
+        return 0, RetentionPart({})
+    entered = Interval(*extremes.tolist())
+    check_shown(report.unit, entered.first_ms, entered.last_ms, bound.tz)
+    periods = periods_over(report.unit, entered.first_ms, bound.until_ms if is_calendar else entered.last_ms, bound.tz)
+    program, cohorts = run.program(), len(periods)
+    leaf = write_returns(
+        program,
+        bound.returns,
+        _return_interval(bound, entered),
+        periods,
+        unit=0 if is_calendar else _ELAPSED_MS[report.unit],
+        periods=report.periods,
+        to_the_end=int(report.mode is ReturnMode.ON_OR_AFTER),
+        with_entry=int(_is_disjoint(bound)),
+    )
+    output: I64 = np.zeros(cohorts * (2 + report.periods), np.int64)
+    output[cohorts : 2 * cohorts] = np.iinfo(np.int64).min
+    run.run(program, leaf, output, entries, _returned_at_entry(report, run, entries, leaf))
+    of_users, latest = output[:cohorts], output[cohorts : 2 * cohorts]
+    cells = output[2 * cohorts :].reshape(cohorts, report.periods)
+    return users, _part(periods, of_users, cells, latest)
+
+
+def _returned_at_entry(report: tree.Retention, run: ReportRun, entries: I64, leaf: int) -> dict[tuple[int, int], Bools]:
+    """Masks of the rows that returned at the instant of their entry, for events that enter and return."""
+    masks, start = dict[tuple[int, int], Bools](), 0
+    for number, view in enumerate(run.views):
+        own = _bind(report, run.binder, view.schema)
+        if not _is_disjoint(own):
+            entry = entries[start : start + view.row_count]
+            masks[number, leaf] = _returned_at_once(view, own, entry, run.stats[REPORT])
+        start += view.row_count
+    return masks
+
+
+def _is_disjoint(report: _Bound) -> bool:
+    return not set(report.entry.names) & set(report.returns.names)
+
+
 def _bind(report: tree.Retention, binder: Binder, schema: SchemaReading) -> _Bound:
     entry, interval = binder.windowed(report.entry, report.window, schema)
     returns = binder.events(report.returns, schema)
@@ -113,20 +166,21 @@ def _mark_returns(
     view: PartitionView, report: _Bound, entry: I64, entered: Interval, returned: U64, stats: NodeStats
 ) -> None:
     """Sets the periods in which rows returned; `entered` is from the first entry to the last."""
-    first_ms, last_ms = entered.first_ms, report.until_ms
-    is_disjoint = not set(report.entry.names) & set(report.returns.names)
-    if (
-        report.asked.mode is ReturnMode.ON
-        and report.asked.start is PeriodStart.ROLLING
-        and report.asked.unit in _ELAPSED_MS
-    ):
-        last_ms = min(last_ms, entered.last_ms + report.asked.periods * _ELAPSED_MS[report.asked.unit] - 1)
+    is_disjoint = _is_disjoint(report)
     mark = _marker(report, entry, entered, is_disjoint, returned)
-    for scanned in scan(view, report.returns, Interval(first_ms, last_ms), stats):
+    for scanned in scan(view, report.returns, _return_interval(report, entered), stats):
         stats.bytes += scanned.chunk.times.nbytes
         mark(scanned)
     if not is_disjoint:
         returned[:, 0] |= _returned_at_once(view, report, entry, stats).astype(np.uint64)
+
+
+def _return_interval(report: _Bound, entered: Interval) -> Interval:
+    """When returns lie that count for anybody."""
+    asked, last_ms = report.asked, report.until_ms
+    if asked.mode is ReturnMode.ON and asked.start is PeriodStart.ROLLING and asked.unit in _ELAPSED_MS:
+        last_ms = min(last_ms, entered.last_ms + asked.periods * _ELAPSED_MS[asked.unit] - 1)
+    return Interval(entered.first_ms, last_ms)
 
 
 def _marker(
@@ -222,6 +276,10 @@ def _count(report: _Bound, entry: I64, entered: Interval, returned: U64) -> Rete
     latest: I64 = np.full(len(cohorts), np.iinfo(np.int64).min, np.int64)
     cumulative = report.asked.mode is ReturnMode.ON_OR_AFTER
     kernels.count_cohorts(_periods_of(entry, cohorts), entry, returned, cumulative, users, cells, latest)
+    return _part(cohorts, users, cells, latest)
+
+
+def _part(cohorts: Periods, users: I64, cells: I64, latest: I64) -> RetentionPart:
     return RetentionPart(
         {
             int(cohorts.edges_ms[number]): RetentionCohort(
@@ -301,7 +359,8 @@ RETENTION: Final = ReportKind(
     _evaluate,
     _finish,
     RetentionPart({}),
-    (
+    run=_run,
+    warm_up=(
         'retention("A", return: "B", unit: day, periods: 3)',
         'retention("A", return: "B", unit: month, periods: 3)',
         'retention("A", return: "A", unit: week, periods: 3, start: calendar, last: 30d)',

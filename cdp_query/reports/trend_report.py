@@ -14,6 +14,8 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, periods_over
 from cdp_query.calendar.windows import Interval, shown_interval
+from cdp_query.compiled.periodic import OVERLAP_MAX_MS, write_trend
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.kernels import trend as kernels
 from cdp_query.reports.parts import Added
 from cdp_query.reports.report_kind import Finished, ReportKind, Run
@@ -76,6 +78,26 @@ def _evaluate(report: tree.Trend, run: Run) -> tuple[int, TrendPart]:
         for period, start, events, users in zip(*(column.tolist() for column in columns), strict=True)
     }
     return int(np.count_nonzero(tally.active)), TrendPart(cells)
+
+
+def _run(report: tree.Trend, run: ReportRun) -> tuple[int, TrendPart] | None:
+    """The same of all partitions by kernels, where no property is added up."""
+    events, interval = run.binder.windowed(report.events, report.window, run.names)
+    if report.property is not None or not run.can_read(events) or run.overlap_ms(events) > OVERLAP_MAX_MS:
+        return None
+    extent, program = run.extent(events, interval) or Interval(0, 0), run.program()
+    periods = periods_over(report.unit, extent.first_ms, extent.last_ms, run.binder.context.tz)
+    output: I64 = np.zeros(2 * len(periods), np.int64)
+    count = run.run(program, write_trend(program, events, interval, periods), output)
+    of_events, of_users = np.split(output, 2)
+    shown = np.flatnonzero(of_events)
+    columns = (periods.edges_ms[shown], of_events[shown], of_users[shown])
+    return count, TrendPart(
+        {
+            start: TrendCell(events, users, _NO_NUMBERS)
+            for start, events, users in zip(*(column.tolist() for column in columns), strict=True)
+        }
+    )
 
 
 def chunks_inside(view: PartitionView, events: BoundEvents, interval: Interval) -> list[EventChunk]:
@@ -320,7 +342,8 @@ TREND: Final = ReportKind(
     _evaluate,
     _finish,
     TrendPart({}),
-    (
+    run=_run,
+    warm_up=(
         'trend("A", unit: week, last: 30d)',
         'trend("A".small, small > 9, unit: day)',
         'trend("A".price, small > 9, unit: day)',

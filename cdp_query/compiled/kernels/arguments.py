@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cdp_store.arrays import I64, U8, U32, U64
+from cdp_store.arrays import I32, I64, U8, U32, U64
 
 
 class Tables(NamedTuple):
@@ -27,7 +27,8 @@ class Memory(NamedTuple):
 
     Per row: masks u8[depth, rows], kept u8[slots, rows], asked u8[rows], window u32[rows], sums i64[rows] and days
     u64[rows], which are the same memory. Per event of a chunk: event_masks u8[depth, events], amounts i64[events].
-    scratch u8 holds either.
+    scratch u8 holds either. Per row, only if a leaf is about gathered events: wanted u8[rows], depth u8[rows], windows
+    u32[steps, rows], begins and ends u32[2, rows], rows and runs u32[rows]; if it is about returns: periods i32[rows].
     """
 
     masks: U8
@@ -39,6 +40,14 @@ class Memory(NamedTuple):
     event_masks: U8
     amounts: I64
     scratch: U8
+    wanted: U8
+    depth: U8
+    windows: U32
+    begins: U32
+    ends: U32
+    rows: U32
+    runs: U32
+    periods: I32
 
 
 class Results(NamedTuple):
@@ -46,7 +55,8 @@ class Results(NamedTuple):
 
     members u8[rows of all partitions], counts i64[parts, 2] (population, members), counters i64[parts, nodes, .].
     open_leaves u8[parts, leaves] is set where a leaf cannot be decided: then nothing else of that partition means
-    anything. noted u8[parts, leaves] marks the leaves whose chunks are counted.
+    anything. noted u8[parts, leaves] marks the leaves whose chunks are counted. output i64 holds what a report adds up
+    (see report_leaves.py), entries i64[rows of all partitions] the first entries of a retention.
     """
 
     members: U8
@@ -54,3 +64,5 @@ class Results(NamedTuple):
     counters: I64
     open_leaves: U8
     noted: U8
+    output: I64
+    entries: I64

@@ -1,24 +1,14 @@
-"""Predicates over the events of a name: one walk over chunks and unsealed events, into a number per row.
-
-The walk stands once, with a branch for each kind of leaf, because what it calls is compiled into each place that
-calls it: once for all leaves takes a quarter of the time to compile.
-"""
+"""Predicates over the events of a name: a number per row, from chunks and unsealed events, against bounds."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cdp_query.compiled.kernels.arguments import Memory
-from cdp_query.compiled.kernels.count_leaf import compare_counts, count_chunk, count_masked
-from cdp_query.compiled.kernels.days_leaf import compare_days, day_bit, mark_days
-from cdp_query.compiled.kernels.event_walk import (
-    chunk_table,
-    is_outside,
-    mask_events,
-    next_unsealed,
-    run_arrays,
-    runs_of,
-)
+from cdp_query.compiled.kernels.chunk_walk import walk_chunks
+from cdp_query.compiled.kernels.count_leaf import compare_counts
+from cdp_query.compiled.kernels.days_leaf import compare_days, day_bit
+from cdp_query.compiled.kernels.event_walk import next_unsealed
 from cdp_query.compiled.kernels.layout import (
     COUNT_EVENTS,
     COUNT_LEAF,
@@ -36,7 +26,6 @@ from cdp_query.compiled.kernels.sum_leaf import (
     NO_SUM,
     OTHER,
     UNFIT,
-    add_chunk,
     compare_sums,
     scale_of_sums,
     unsealed_amount,
@@ -69,60 +58,14 @@ def event_leaf(
     memory.window[:n] = np.uint32(0)
     if leaf_row[LEAF_KIND] != COUNT_LEAF:
         memory.sums[:n] = 0  # the same memory as `days`
-    _walk_chunks(leaf_row, bound, filters, tests, morsel, memory, is_narrow, scale, counters)
+    walk_chunks(
+        leaf_row[LEAF_KIND], leaf_row, bound, filters, tests, morsel, memory, memory.asked, is_narrow, scale,
+        memory.window, memory.sums, counters,
+    )  # fmt: skip
     scale = _walk_unsealed(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, scale, counters)
     if scale == NO_SUM:
         return False
     return _compare(leaf_row, scale, memory.window[:n], memory.sums[:n], memory.days[:n], mask)
-
-
-@leaf
-def _walk_chunks(
-    leaf_row: I64,
-    bound: I64,
-    filters: I64,
-    tests: I64,
-    morsel: int,
-    memory: Memory,
-    is_narrow: bool,
-    scale: int,
-    counters: I64,
-) -> None:
-    """Adds the events of all chunks to the numbers of their rows."""
-    kind, chunks = leaf_row[LEAF_KIND], chunk_table(bound)
-    for number in range(chunks.shape[0]):
-        chunk = chunks[number]
-        first, last = runs_of(chunk, morsel)
-        if first == last or is_outside(leaf_row, chunk):
-            continue
-        run_rows, run_starts = run_arrays(chunk, last)
-        if kind == COUNT_LEAF and filters.shape[0] == 0:
-            # Reading all runs costs no more than finding those of some rows.
-            counters[COUNT_EVENTS] += np.int64(run_starts[last]) - np.int64(run_starts[first])
-            count_chunk(leaf_row, chunk, first, last, memory.window)
-            continue
-        begin = first
-        while begin < last:
-            end = last
-            if is_narrow:
-                if not memory.asked[run_rows[begin]]:
-                    begin += 1
-                    continue
-                end = begin + 1
-            start, stop = int(np.int64(run_starts[begin])), int(np.int64(run_starts[end]))
-            passes = memory.event_masks[0, : stop - start]
-            others = mask_events(
-                leaf_row, chunk, number, filters, tests, start, memory.event_masks, memory.scratch, passes
-            )
-            if kind == COUNT_LEAF:
-                count_masked(run_rows, run_starts, begin, end, passes, memory.window)
-            elif kind == DAYS_LEAF:
-                mark_days(leaf_row, chunk, begin, end, passes, memory.days)
-            else:
-                others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
-            counters[COUNT_MISMATCH] += others
-            counters[COUNT_EVENTS] += stop - start
-            begin = end
 
 
 @leaf

@@ -75,11 +75,9 @@ def run_arrays(chunk: I64, last: int) -> tuple[U16, U32]:
 
 
 @leaf
-def note_chunks(leaf_row: I64, bound: I64, part: I64, filters: I64, tests: I64, counters: I64) -> None:
-    """Counts the chunks and bytes that a predicate reads in one partition; all unsealed events are as one chunk."""
+def note_chunks(leaf_row: I64, bound: I64, filters: I64, tests: I64, counters: I64) -> None:
+    """Counts the chunks and bytes that a predicate reads in one partition."""
     chunks = chunk_table(bound)
-    if part[PART_DELTA] > 0:
-        counters[COUNT_CHUNKS] += 1
     for number in range(chunks.shape[0]):
         chunk = chunks[number]
         counters[COUNT_CHUNKS] += 1

@@ -101,13 +101,30 @@ LEAF_DAYS: Final = 13  # address of the first milliseconds of local days, and th
 LEAF_DAY_COUNT: Final = 14
 LEAF_INT_LOW: Final = 15  # of a sum of integers
 LEAF_INT_HIGH: Final = 16
-LEAF_FIELDS: Final = 17
+LEAF_STEPS: Final = 17  # of a sequence: that many leaves follow, a step each, then for a funnel one of recent entries
+LEAF_WITHIN: Final = 18  # ms; -1: no limit
+LEAF_STRICT: Final = 19  # steps at the same instant are not in order
+LEAF_REPORTS: Final = 20  # a funnel: the depth of every row counts, not only whether all steps are completed
+LEAF_EDGES: Final = 21  # address of the first milliseconds of calendar periods, and their number with the last's end
+LEAF_EDGE_COUNT: Final = 22
+LEAF_BLOCKS: Final = 23  # address and size of the table of Periods.blocks, and its block_bits
+LEAF_BLOCK_COUNT: Final = 24
+LEAF_BLOCK_BITS: Final = 25
+LEAF_UNIT: Final = 26  # ms of a period that counts from the entry; 0: calendar periods
+LEAF_PERIODS: Final = 27
+LEAF_TO_THE_END: Final = 28  # a later return counts for the periods before it too
+LEAF_WITH_ENTRY: Final = 29  # a return at the instant of the entry counts
+LEAF_FIELDS: Final = 30
 
 ATTRIBUTE_LEAF: Final = 0
 COUNT_LEAF: Final = 1
 SUM_LEAF: Final = 2
 DAYS_LEAF: Final = 3
-EVERYONE_LEAF: Final = 4
+SEQUENCE_LEAF: Final = 4
+TREND_LEAF: Final = 5
+ENTRY_LEAF: Final = 6
+RETURN_LEAF: Final = 7
+FILL_LEAF: Final = 8  # a pass that gathers the times of events
 
 # The same predicate in one partition.
 BOUND_CHUNKS: Final = 0
@@ -118,7 +135,10 @@ BOUND_PROPERTY: Final = 4  # that is added up
 BOUND_OFFSETS: Final = 5  # its columns by chunk, as in a test
 BOUND_COLUMNS: Final = 6
 BOUND_GIVEN: Final = 7  # address of the mask, bool[rows], where it was computed elsewhere
-BOUND_FIELDS: Final = 8
+BOUND_EVENTS: Final = 8  # in all its chunks
+BOUND_APART: Final = 9  # they are in order of time, and none overlaps another
+BOUND_RETURNED: Final = 10  # address of bool[rows]: returned at the instant of the entry; 0: none did
+BOUND_FIELDS: Final = 11
 
 # Operations of a program on masks of one morsel: (operation, mask, argument, counters of the node or -1, undecided).
 # `undecided` names the mask of what earlier parts have decided, above one bit: 0 its rows that hold are open, 1 the

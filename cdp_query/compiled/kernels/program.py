@@ -8,11 +8,11 @@ from cdp_query.compiled.kernels.addresses import cycles, u8s
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.attribute_leaf import attribute_leaf
 from cdp_query.compiled.kernels.event_leaf import event_leaf
-from cdp_query.compiled.kernels.event_walk import note_chunks
 from cdp_query.compiled.kernels.layout import (
     ALL_OPEN,
     ATTRIBUTE_LEAF,
     BOUND_GIVEN,
+    COUNT_CHUNKS,
     COUNT_CYCLES,
     COUNT_EVALUATIONS,
     COUNT_TRUE,
@@ -26,15 +26,24 @@ from cdp_query.compiled.kernels.layout import (
     DO_SKIP_IF_ALL,
     DO_SKIP_IF_NONE,
     DO_TRUE,
+    ENTRY_LEAF,
     LEAF_FILTER,
     LEAF_FILTER_END,
     LEAF_KIND,
     LEAF_NODE,
+    LEAF_REPORTS,
+    LEAF_STEPS,
     LEAF_TEST,
+    PART_DELTA,
     PART_FIRST_ROW,
     PART_POPULATION,
     PART_ROWS,
+    RETURN_LEAF,
+    SEQUENCE_LEAF,
+    TREND_LEAF,
 )
+from cdp_query.compiled.kernels.report_leaves import entry_leaf, funnel_leaf, return_leaf, trend_leaf
+from cdp_query.compiled.kernels.sequence_leaf import note, sequence_leaf
 from cdp_query.compiled.kernels.values import copy_mask
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
@@ -113,11 +122,50 @@ def _evaluate(
     if leaf_row[LEAF_KIND] == ATTRIBUTE_LEAF:
         attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, memory.scratch, counters, mask)
         return True
+    if leaf_row[LEAF_KIND] == SEQUENCE_LEAF:
+        if leaf_row[LEAF_REPORTS]:
+            funnel_leaf(tables, memory, results, number, argument, morsel, counters, mask)
+        else:
+            _sequence(tables, memory, results, number, argument, morsel, is_narrow, counters, mask)
+        return True
+    if leaf_row[LEAF_KIND] == TREND_LEAF:
+        trend_leaf(tables, memory, results, number, argument, morsel, counters, mask)
+        return True
+    if leaf_row[LEAF_KIND] == ENTRY_LEAF:
+        entry_leaf(tables, memory, results, number, argument, morsel, counters, mask)
+        return True
+    if leaf_row[LEAF_KIND] == RETURN_LEAF:
+        return_leaf(tables, memory, results, number, argument, morsel, counters, mask)
+        return True
     filters, part = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]], tables.parts[number]
-    if not results.noted[number, argument]:
-        results.noted[number, argument] = np.uint8(1)
-        note_chunks(leaf_row, bound, part, filters, tests, counters)
+    if part[PART_DELTA] > 0 and not results.noted[number, argument]:
+        counters[COUNT_CHUNKS] += 1  # all unsealed events are as one chunk
+    note(tables, results, number, argument, counters)
     return event_leaf(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, counters, mask)
+
+
+@inlined
+def _sequence(
+    tables: Tables,
+    memory: Memory,
+    results: Results,
+    number: int,
+    argument: int,
+    morsel: int,
+    is_narrow: bool,
+    counters: I64,
+    mask: U8,
+) -> None:
+    """mask[i] = row i completed all steps."""
+    n, length = mask.shape[0], tables.leaves[argument, LEAF_STEPS]
+    wanted, depth = memory.wanted[:n], memory.depth[:n]
+    if is_narrow:
+        copy_mask(memory.asked, wanted)
+    else:
+        wanted[:] = np.uint8(1)
+    sequence_leaf(tables, memory, results, number, argument, morsel, counters, wanted, depth)
+    for row in range(n):
+        mask[row] = np.uint8(np.int64(depth[row]) == length)
 
 
 @leaf
