@@ -71,7 +71,7 @@ def evaluate_all(
     """The contribution of some partitions to the answer."""
     if isinstance(question, tree.Funnel | tree.Report):
         whole = _report_of_all(question, views, binder, checkpoint)
-        return whole or merge_all(_report(question, view, binder, checkpoint) for view in views)
+        return whole or report_of_each(question, views, binder, checkpoint)
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
     population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
@@ -102,6 +102,13 @@ def _report_of_all(
     known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
     steps = part.whole.steps if isinstance(part, FunnelPart) else ()
     return Partial(run.size, count, steps, known=known, stats=run.stats, report=part)
+
+
+def report_of_each(
+    question: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
+) -> Partial:
+    """The contribution of some partitions to a report, one after the other."""
+    return merge_all(_report(question, view, binder, checkpoint) for view in views)
 
 
 def _report(

@@ -94,7 +94,8 @@ class ChunkTable:
     """Chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], numbers u16[names].
 
     `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events, and all have `events`.
-    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk; below 0 none does.
+    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk;
+    below 0 none does.
     """
 
     chunks: tuple[EventChunk, ...]

@@ -109,7 +109,8 @@ def _run(report: tree.Retention, run: ReportRun) -> tuple[int, RetentionPart] | 
     )
     output: I64 = np.zeros(cohorts * (2 + report.periods), np.int64)
     output[cohorts : 2 * cohorts] = np.iinfo(np.int64).min
-    run.run(program, leaf, output, entries, _returned_at_entry(report, run, entries, leaf))
+    at_entry = None if _is_disjoint(bound) else _returned_at_entry(report, run, entries, leaf)
+    run.run(program, leaf, output, entries, at_entry)
     of_users, latest = output[:cohorts], output[cohorts : 2 * cohorts]
     cells = output[2 * cohorts :].reshape(cohorts, report.periods)
     return users, _part(periods, of_users, cells, latest)
@@ -119,10 +120,9 @@ def _returned_at_entry(report: tree.Retention, run: ReportRun, entries: I64, lea
     """Masks of the rows that returned at the instant of their entry, for events that enter and return."""
     masks, start = dict[tuple[int, int], Bools](), 0
     for number, view in enumerate(run.views):
+        entry = entries[start : start + view.row_count]
         own = _bind(report, run.binder, view.schema)
-        if not _is_disjoint(own):
-            entry = entries[start : start + view.row_count]
-            masks[number, leaf] = _returned_at_once(view, own, entry, run.stats[REPORT])
+        masks[number, leaf] = _returned_at_once(view, own, entry, run.stats[REPORT])
         start += view.row_count
     return masks
 

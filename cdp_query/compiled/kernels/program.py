@@ -31,8 +31,6 @@ from cdp_query.compiled.kernels.layout import (
     LEAF_FILTER_END,
     LEAF_KIND,
     LEAF_NODE,
-    LEAF_REPORTS,
-    LEAF_STEPS,
     LEAF_TEST,
     PART_DELTA,
     PART_FIRST_ROW,
@@ -42,8 +40,8 @@ from cdp_query.compiled.kernels.layout import (
     SEQUENCE_LEAF,
     TREND_LEAF,
 )
-from cdp_query.compiled.kernels.report_leaves import entry_leaf, funnel_leaf, return_leaf, trend_leaf
-from cdp_query.compiled.kernels.sequence_leaf import note, sequence_leaf
+from cdp_query.compiled.kernels.report_leaves import entry_leaf, ordered_leaf, return_leaf, trend_leaf
+from cdp_query.compiled.kernels.sequence_leaf import note
 from cdp_query.compiled.kernels.values import copy_mask
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
@@ -123,10 +121,7 @@ def _evaluate(
         attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, memory.scratch, counters, mask)
         return True
     if leaf_row[LEAF_KIND] == SEQUENCE_LEAF:
-        if leaf_row[LEAF_REPORTS]:
-            funnel_leaf(tables, memory, results, number, argument, morsel, counters, mask)
-        else:
-            _sequence(tables, memory, results, number, argument, morsel, is_narrow, counters, mask)
+        ordered_leaf(tables, memory, results, number, argument, morsel, is_narrow, counters, mask)
         return True
     if leaf_row[LEAF_KIND] == TREND_LEAF:
         trend_leaf(tables, memory, results, number, argument, morsel, counters, mask)
@@ -142,30 +137,6 @@ def _evaluate(
         counters[COUNT_CHUNKS] += 1  # all unsealed events are as one chunk
     note(tables, results, number, argument, counters)
     return event_leaf(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, counters, mask)
-
-
-@inlined
-def _sequence(
-    tables: Tables,
-    memory: Memory,
-    results: Results,
-    number: int,
-    argument: int,
-    morsel: int,
-    is_narrow: bool,
-    counters: I64,
-    mask: U8,
-) -> None:
-    """mask[i] = row i completed all steps."""
-    n, length = mask.shape[0], tables.leaves[argument, LEAF_STEPS]
-    wanted, depth = memory.wanted[:n], memory.depth[:n]
-    if is_narrow:
-        copy_mask(memory.asked, wanted)
-    else:
-        wanted[:] = np.uint8(1)
-    sequence_leaf(tables, memory, results, number, argument, morsel, counters, wanted, depth)
-    for row in range(n):
-        mask[row] = np.uint8(np.int64(depth[row]) == length)
 
 
 @leaf

@@ -6,9 +6,11 @@ import numpy as np
 
 from cdp_query.compiled.kernels.addresses import u8s
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
+from cdp_query.compiled.kernels.gathering import list_rows
 from cdp_query.compiled.kernels.layout import (
     BOUND_RETURNED,
     ENTRY_LEAF,
+    LEAF_REPORTS,
     LEAF_STEPS,
     PART_FIRST_ROW,
     PART_POPULATION,
@@ -34,42 +36,46 @@ def want_population(part: I64, morsel: int, wanted: U8) -> None:
 
 
 @inlined
-def funnel_leaf(
+def ordered_leaf(
     tables: Tables,
     memory: Memory,
     results: Results,
     number: int,
     argument: int,
     morsel: int,
+    is_narrow: bool,
     counters: I64,
     mask: U8,
 ) -> None:
-    """Adds users by the steps they completed, and those that may complete more; mask[i] = row i completed any.
+    """Evaluates a sequence: mask[i] = row i completed all steps. Of a funnel, mask[i] = row i completed any.
 
-    `output` i64[steps + 2]: users at each depth from 0 on, then the users with a recent entry that are not at the end.
+    A funnel adds to `output` i64[steps + 2] the users at each depth from 0 on, then those with a recent entry that are
+    not at the end.
     """
-    n, length = mask.shape[0], tables.leaves[argument, LEAF_STEPS]
+    n, length, is_report = mask.shape[0], tables.leaves[argument, LEAF_STEPS], tables.leaves[argument, LEAF_REPORTS]
     wanted, depth = memory.wanted[:n], memory.depth[:n]
     want_population(tables.parts[number], morsel, wanted)
+    if not is_report:
+        wanted[:] = np.uint8(1)
+        if is_narrow:
+            copy_mask(memory.asked, wanted)
     sequence_leaf(tables, memory, results, number, argument, morsel, counters, wanted, depth)
-    want_population(tables.parts[number], morsel, wanted)
-    _tally_depths(wanted, depth, results.output, mask)
-    _want_unfinished(depth, length, wanted)
-    results.output[length + 1] += count_wanted(
-        tables, memory, results, number, argument + length + 1, 0, morsel, counters, wanted
-    )
+    if is_report:
+        want_population(tables.parts[number], morsel, wanted)
+        tally_depths(wanted, depth, length, results.output)
+        results.output[length + 1] += count_wanted(
+            tables, memory, results, number, argument + length + 1, 0, morsel, counters, wanted
+        )
+    least = 1 if is_report else length
+    for row in range(n):
+        mask[row] = np.uint8(np.int64(depth[row]) >= least)
 
 
 @leaf
-def _tally_depths(counted: U8, depth: U8, output: I64, mask: U8) -> None:
-    for row in range(mask.shape[0]):
-        output[depth[row]] += np.int64(counted[row])
-        mask[row] = np.uint8(depth[row] > np.uint8(0))
-
-
-@leaf
-def _want_unfinished(depth: U8, length: int, wanted: U8) -> None:
+def tally_depths(wanted: U8, depth: U8, length: int, output: I64) -> None:
+    """Adds the wanted rows to the users at their depth; those that began and are not at the end stay wanted."""
     for row in range(wanted.shape[0]):
+        output[depth[row]] += np.int64(wanted[row])
         wanted[row] &= np.uint8((depth[row] > np.uint8(0)) & (np.int64(depth[row]) < length))
 
 
@@ -126,13 +132,14 @@ def _entries_of(tables: Tables, results: Results, number: int, morsel: int, n: i
 
 @leaf
 def _bound_entries(entries: I64, mask: U8, output: I64) -> None:
+    earliest, latest = output[0], output[1]
     for row in range(mask.shape[0]):
-        if not mask[row]:
-            entries[row] = NEVER
-        mask[row] = np.uint8(entries[row] != NEVER)
-        if mask[row]:
-            output[0] = min(output[0], entries[row])
-            output[1] = max(output[1], entries[row])
+        entry = entries[row] if mask[row] else NEVER
+        entries[row] = entry
+        mask[row] = np.uint8(entry != NEVER)
+        earliest = min(earliest, entry)
+        latest = max(latest, entry if entry != NEVER else -NEVER)
+    output[0], output[1] = earliest, latest
 
 
 @inlined
@@ -149,13 +156,14 @@ def return_leaf(
     """Adds the users of cohorts and their returns, see `tally_cohorts`; mask[i] = row i entered."""
     n, leaf_row = mask.shape[0], tables.leaves[argument]
     entries, periods, days = _entries_of(tables, results, number, morsel, n), memory.periods[:n], memory.days[:n]
-    period_of_entries(leaf_row, entries, periods)
+    for row in range(n):
+        mask[row] = np.uint8(entries[row] != NEVER)
+    rows = memory.rows[: list_rows(mask, memory.rows)]
+    period_of_entries(leaf_row, rows, entries, periods)
     _begin_returns(tables.bounds[number, argument, BOUND_RETURNED], morsel, memory.days[:n])
     note(tables, results, number, argument, counters)
     walk(tables, memory, number, argument, RETURN_LEAF, morsel, mask, False, memory.window, entries, counters)
-    tally_cohorts(leaf_row, entries, periods, days, results.output)
-    for row in range(n):
-        mask[row] = np.uint8(entries[row] != NEVER)
+    tally_cohorts(leaf_row, rows, entries, periods, days, results.output)
 
 
 @leaf

@@ -64,10 +64,11 @@ def period_at(leaf_row: I64, time: int) -> int:
 
 
 @leaf
-def period_of_entries(leaf_row: I64, entries: I64, periods: I32) -> None:
-    """periods[row] = the calendar period of its entry; 0 without one."""
-    for row in range(entries.shape[0]):
-        periods[row] = np.int32(0 if entries[row] == NEVER else period_at(leaf_row, entries[row]))
+def period_of_entries(leaf_row: I64, rows: U32, entries: I64, periods: I32) -> None:
+    """periods[row] = the calendar period of its entry, for rows with one."""
+    for number in range(np.uint64(rows.shape[0])):
+        row = rows[number]
+        periods[row] = np.int32(period_at(leaf_row, entries[row]))
 
 
 @leaf
@@ -134,25 +135,24 @@ def return_chunk(
 
 
 @leaf
-def tally_cohorts(leaf_row: I64, entries: I64, periods: I32, returned: U64, output: I64) -> None:
-    """Adds each row with an entry to its cohort: users, its latest entry, and the periods in which it returned.
+def tally_cohorts(leaf_row: I64, rows: U32, entries: I64, periods: I32, returned: U64, output: I64) -> None:
+    """Adds each row to its cohort: users, its latest entry, and the periods in which it returned.
 
     `output` i64[cohorts of users, then cohorts of latest entries, then cohorts x periods].
     """
     cohorts, count = leaf_row[LEAF_EDGE_COUNT] - 1, leaf_row[LEAF_PERIODS]
-    for row in range(entries.shape[0]):
-        if entries[row] == NEVER:
-            continue
+    for number in range(np.uint64(rows.shape[0])):
+        row = rows[number]
         own, bits = np.int64(periods[row]), returned[row]
         if leaf_row[LEAF_TO_THE_END]:
             bits = _filled_below(bits)
         output[own] += 1
         output[cohorts + own] = max(output[cohorts + own], entries[row])
-        if bits == np.uint64(0):
-            continue
         cell = 2 * cohorts + own * count
-        for period in range(count):
-            output[cell + period] += np.int64((bits >> np.uint64(period)) & np.uint64(1))
+        while bits != np.uint64(0):
+            output[cell] += np.int64(bits & np.uint64(1))
+            bits >>= np.uint64(1)
+            cell += 1
 
 
 @leaf

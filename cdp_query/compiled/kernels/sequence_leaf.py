@@ -81,7 +81,7 @@ def sequence_leaf(
             times, starts = own, own_starts
 
 
-@leaf
+@inlined
 def _count_steps(
     tables: Tables,
     memory: Memory,
@@ -154,7 +154,7 @@ def note(tables: Tables, results: Results, number: int, own: int, counters: I64)
         note_chunks(leaf_row, tables.bounds[number, own], filters, tables.tests[number], counters)
 
 
-@leaf
+@inlined
 def walk(
     tables: Tables,
     memory: Memory,

@@ -1,0 +1,108 @@
+"""Reports by kernels over all partitions at once, and by Python in each partition: both answer alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from cdp_query import pipeline, tree
+from cdp_query.bind.bind import Binder
+from cdp_query.compiled.report_run import ReportRun
+from cdp_query.partial import Partial
+from cdp_query.reports.registry import run_report
+from cdp_store.limits import DAY_MS, MORSEL_ROWS
+from cdp_store.memory.view import PartitionView
+from tests import strategies
+from tests.raw_records import Event, Record, user
+from tests.shards import Shards
+from tests.states import every_state
+from tests.strategies_reports import retentions, trends
+
+Report = tree.Funnel | tree.Report
+
+
+def compare(report: Report, views: Sequence[PartitionView], context: tree.Context, said: object = "") -> bool:
+    """Compares both answers; False if kernels cannot evaluate the report."""
+    run = ReportRun.of(report, views, Binder(context), lambda: None)
+    found = run_report(report, run)
+    if found is None:
+        return False
+    expected = by_python(report, views, context)
+    assert (run.size, *found) == (expected.population, expected.count, expected.report), (said, report)
+    return True
+
+
+def by_python(report: Report, views: Sequence[PartitionView], context: tree.Context) -> Partial:
+    """The contribution of all partitions, one after the other."""
+    return pipeline.report_of_each(report, views, Binder(context), lambda: None)
+
+
+def reports() -> st.SearchStrategy[Report]:
+    """Plain funnels, trends and retentions; steps seldom share an event name."""
+    funnels = strategies.funnels()
+    return st.one_of(funnels, funnels, trends(), retentions())
+
+
+@given(
+    strategies.records(),
+    st.sampled_from((1, 3)),
+    st.lists(reports(), min_size=8, max_size=8),
+    strategies.contexts(),
+)
+@settings(max_examples=40)
+def test_kernels_and_python_report_the_same(
+    records: list[Record], size: int, asked: list[Report], context: tree.Context
+) -> None:
+    for state, shards in every_state(records, size):
+        views = shards.capture()
+        for report in asked:
+            event(f"{type(report).__name__} by kernels: {compare(report, views, context, state)}")
+
+
+@pytest.fixture(scope="module")
+def large() -> Shards:
+    """A partition of more than a morsel of rows, with chunks that overlap, unsealed events, and a very busy user."""
+    shards, random = Shards(), Random(5)
+    for count, sealed in ((90_000, True), (60_000, True), (30_000, True), (3_000, False)):
+        times = sorted(random.randrange(50 * DAY_MS) for _ in range(count))
+        records = [
+            Event(
+                user(f"u{random.randrange(90_000) if number % 50 else 7}"),
+                random.choice("ABC"),
+                ts,
+                {"x": random.randrange(10)},
+            )
+            for number, ts in enumerate(times)
+        ]
+        random.shuffle(records)
+        shards.apply(records)
+        if sealed:
+            shards.seal()
+    return shards
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'funnel("A" -> "B" -> "C", within: 7d, last: 40d)',
+        'funnel("A"(x > 3) -> "B"(x < 8), within: 7d, tie: strict)',
+        'funnel("C" -> "A" -> "B")',
+        'trend("A", unit: day, last: 40d)',
+        'trend("A", x > 2, unit: week)',
+        'retention("A", return: "B", unit: week, periods: 8, last: 40d)',
+        'retention("A", return: "A", unit: day, periods: 40, mode: on_or_after)',
+        'retention("A", x > 5, return: "B", x < 3, unit: month, periods: 4, start: calendar)',
+    ],
+)
+@pytest.mark.parametrize("days", [51, 30])
+def test_rows_beyond_the_first_morsel_are_reported_too(large: Shards, text: str, days: int) -> None:
+    context = tree.Context(days * DAY_MS)
+    report = pipeline.prepare(text, None, context)
+    assert isinstance(report, Report)
+    views = large.capture()
+    assert views[0].row_count > MORSEL_ROWS
+    assert compare(report, views, context)
