@@ -123,21 +123,6 @@ def _report(
     return Partial(size, count, steps, known=known, stats=execution.meter.nodes(), report=part)
 
 
-def members(
-    segment: tree.Node,
-    view: PartitionView,
-    binder: Binder,
-    checkpoint: Checkpoint = lambda: None,
-    meter: Meter | None = None,
-) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Rows of a segment's members in one partition, ascending; `meter` counts the data read."""
-    found = find_members(segment, [view], binder, checkpoint)
-    if meter is not None:
-        for node, stats in found.stats.items():
-            meter.node(node).add(stats)
-    return np.flatnonzero(found.masks[0])
-
-
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:
     """The question, or where `by` names an attribute its members counted by that."""
     if by is None:

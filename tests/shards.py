@@ -9,9 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
+from cdp_query.compiled.find_members import find_members
 from cdp_query.partial import Partial, merge_all
 from cdp_store.directory.shard_directory import ShardIdentity, log_path
 from cdp_store.events.layout import Layout
@@ -88,7 +90,10 @@ class Shards:
         """The merged contributions of all partitions."""
         binder = Binder(context)
         checked = pipeline.check(question, context)
-        return merge_all(pipeline.evaluate(checked, view, binder) for view in views or self.capture())
+        every = views or self.capture()
+        # As two shards would: the first has the greater half.
+        halves = every[: -(-len(every) // 2)], every[-(-len(every) // 2) :]
+        return merge_all(pipeline.evaluate_all(checked, half, binder) for half in halves if half)
 
     def members(
         self,
@@ -103,8 +108,9 @@ class Shards:
         question = pipeline.check(segment, context) if rewritten else segment
         assert not isinstance(question, tree.Funnel | tree.Breakdown | tree.Report)
         found = set[User]()
-        for view in views or self.capture():
-            offsets, data = view.gather_identifiers(pipeline.members(question, view, binder))
+        every = views or self.capture()
+        for view, mask in zip(every, find_members(question, every, binder, lambda: None).masks, strict=True):
+            offsets, data = view.gather_identifiers(np.flatnonzero(mask))
             found.update(User(*decode_identifier(data[a:b].tobytes())) for a, b in pairwise(offsets))
         return found
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from cdp_query.kernels.aggregate import count_places
 from cdp_query.reports.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key, number_key
 from cdp_query.scan.attribute_scan import blocks
 from cdp_store.arrays import I64, Bools
@@ -29,9 +30,9 @@ def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None
     unplaced = int(np.count_nonzero(members))
     for first, block in blocks(view, attribute, instant_ms):
         for kind, column in block.columns.items():
-            chosen = _chosen(column, members[first:])
-            unplaced -= chosen.values.shape[0]
-            raws[kind].update(_raw_counts(chosen))
+            found = _raw_counts(column, members[first : first + column.values.shape[0]])
+            unplaced -= sum(found.values())
+            raws[kind].update(found)
     if attribute is not None:
         for kind, found in raws.items():
             values: I64 = np.fromiter(found, np.int64, len(found))
@@ -43,19 +44,16 @@ def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None
     return counts
 
 
-def _chosen(column: EventColumn, members: Bools) -> EventColumn:
-    """The values of the members."""
-    presence, inside = column.presence(), members[: column.values.shape[0]]
-    return replace(column, values=column.values[inside if presence is None else inside & presence], present=None)
-
-
-def _raw_counts(column: EventColumn) -> dict[int, int]:
-    """Counts of each value, in 64-bit form; narrow integers are counted in an array, without sorting."""
+def _raw_counts(column: EventColumn, members: Bools) -> dict[int, int]:
+    """Members with each value, in 64-bit form; narrow integers are counted in an array, without sorting."""
+    presence = column.presence()
+    chosen = members if presence is None else members & presence
     if column.values.itemsize <= _COUNTED_BY_PLACE and column.kind is not Kind.FLOAT:
-        sizes = np.bincount(column.values)
-        distinct = np.flatnonzero(sizes)
-        return dict(zip((distinct + column.base).tolist(), sizes[distinct].tolist(), strict=True))
-    distinct, sizes = np.unique(column.raws(), return_counts=True)
+        sizes: I64 = np.zeros(int(column.high) + 1, np.int64)
+        count_places(column.values, chosen, sizes)
+        held = np.flatnonzero(sizes)
+        return dict(zip((held + column.base).tolist(), sizes[held].tolist(), strict=True))
+    distinct, sizes = np.unique(replace(column, values=column.values[chosen], present=None).raws(), return_counts=True)
     return dict(zip(distinct.tolist(), sizes.tolist(), strict=True))
 
 

@@ -196,32 +196,27 @@ class Queries:
     async def _stream_members(
         self, question: Asked, message: shard_pb2.ListMembersRequest, deadline: Deadline
     ) -> AsyncIterator[query_pb2.MembersResponse]:
-        sink, mismatch = MemberStream(message.attributes), False
+        sink, mismatch, known = MemberStream(message.attributes), False, Names()
+        is_told = True  # shards of an earlier version do not tell which names they know
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
         yield query_pb2.MembersResponse(arrow=sink.drain())
         async for response in self._routing.stream(LIST_MEMBERS, message, deadline, MEMBER_RESPONSES_AHEAD):
             coverage.answered.extend(response.answered)
             mismatch |= response.type_mismatch
+            known = known.merge(from_names(response.known))
+            is_told &= response.HasField("known") or not response.answered
             if response.arrow:
                 sink.write(response.arrow)
                 note(count=sink.count)
                 yield query_pb2.MembersResponse(arrow=sink.drain())
         yield query_pb2.MembersResponse(arrow=sink.finish())
         coverage.answered.sort(key=lambda position: position.partition)
-        warnings = await self._warnings_of_list(question, deadline, mismatch=mismatch)
+        warnings = []
+        if is_told:
+            warnings += await self._unknown_names(question.said.names, known, deadline, strict=False)
+        if mismatch:
+            warnings += await self._mistyped(question, deadline, strict=False)
         yield query_pb2.MembersResponse(coverage=coverage, warnings=warnings)
-
-    async def _warnings_of_list(self, asked: Asked, deadline: Deadline, *, mismatch: bool) -> list[str]:
-        """The warnings that an answer to the same question has; none of names while a shard that may know them is
-        away."""
-        gathered = await self._routing.everywhere(READ_SCHEMA, shard_pb2.ReadSchemaRequest(), deadline)
-        known = Names()
-        for response in gathered.answers.values():
-            known = known.merge(from_names(response.names))
-        unknown = (
-            [] if gathered.failures else await self._unknown_names(asked.said.names, known, deadline, strict=False)
-        )
-        return [*unknown, *(await self._mistyped(asked, deadline, strict=False) if mismatch else [])]
 
     def _context(
         self, request: query_pb2.QueryRequest | query_pb2.MembersRequest | proof_pb2.ExplainUserRequest

@@ -9,49 +9,54 @@ import numpy as np
 import pyarrow as pa
 from cdp.v1 import ingest_pb2, shard_pb2
 
-from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
-from cdp_query.stats import Meter, total
+from cdp_query.bind.names import NO_NAMES, Names
+from cdp_query.compiled.find_members import find_members
+from cdp_query.stats import total
 from cdp_query.tree import Node
+from cdp_router.contract.partials import to_names
 from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_PER_MESSAGE
 from cdp_router.questions.attribute_columns import AttributeColumns
 from cdp_router.shard.query_workers import Checkpoint
-from cdp_store.arrays import I64
+from cdp_store.arrays import I64, Bools
 from cdp_store.memory.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)
-class MembersOf:
-    """The members of a segment in one partition, and the readers of their attributes."""
+class FoundMembers:
+    """The members of a segment in some partitions, all of one moment: masks bool[row_count]."""
 
-    view: PartitionView
-    rows: I64
-    columns: AttributeColumns
+    views: Sequence[tuple[ingest_pb2.PartitionPosition, PartitionView]]
+    masks: Sequence[Bools]
+    attributes: Sequence[shard_pb2.AttributeColumn]
+    as_of_ms: int
+    names: Names
     type_mismatch: bool  # some value had another type than requested
 
     @staticmethod
-    def found(
+    def of(
         segment: Node,
-        view: PartitionView,
+        views: Sequence[tuple[ingest_pb2.PartitionPosition, PartitionView]],
         binder: Binder,
-        wanted: Sequence[shard_pb2.AttributeColumn],
+        attributes: Sequence[shard_pb2.AttributeColumn],
         checkpoint: Checkpoint,
-    ) -> MembersOf:
-        """Evaluates the segment on a view."""
-        meter = Meter()
-        rows = pipeline.members(segment, view, binder, checkpoint, meter).astype(np.int64)
-        columns = AttributeColumns.of(view, wanted, binder.context.as_of_ms)
-        return MembersOf(view, rows, columns, total(meter.nodes()).type_mismatch > 0)
+    ) -> FoundMembers:
+        """Evaluates a segment on views."""
+        found = find_members(segment, [view for _, view in views], binder, checkpoint)
+        mismatch = total(found.stats).type_mismatch > 0
+        return FoundMembers(views, found.masks, attributes, binder.context.as_of_ms, binder.names(segment), mismatch)
 
-    @property
-    def starts(self) -> range:
-        """Starts of the pages of members."""
-        return range(0, self.rows.shape[0], MEMBERS_PER_MESSAGE)
-
-    def page(self, start: int) -> list[pa.RecordBatch]:
-        """The encoded identifiers and attributes of the members of a page, in batches that each fit a message."""
-        rows = self.rows[start : start + MEMBERS_PER_MESSAGE]
-        return [_batch(self.view, some, columns) for some, columns in self.columns.pieces(rows)]
+    def messages(self) -> Iterator[shard_pb2.ListMembersResponse]:
+        """The members as messages to send, one partition after the other; the last may have none."""
+        pages = _Pages(type_mismatch=self.type_mismatch)
+        for (position, view), mask in zip(self.views, self.masks, strict=True):
+            columns = AttributeColumns.of(view, self.attributes, self.as_of_ms)
+            rows: I64 = np.flatnonzero(mask).astype(np.int64)
+            for start in range(0, rows.shape[0], MEMBERS_PER_MESSAGE):
+                some = columns.pieces(rows[start : start + MEMBERS_PER_MESSAGE])
+                yield from pages.add(_batch(view, piece, values) for piece, values in some)
+            pages.end(position, self.names.known_to(view.schema))
+        yield pages.next_page()
 
 
 def _batch(view: PartitionView, rows: I64, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
@@ -62,14 +67,15 @@ def _batch(view: PartitionView, rows: I64, columns: Mapping[str, pa.Array]) -> p
 
 
 @dataclass(slots=True)
-class MemberPages:
+class _Pages:
     """Queue of messages to send: batches of members, and the positions of partitions that end with them."""
 
+    type_mismatch: bool
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _positions: list[ingest_pb2.PartitionPosition] = field(default_factory=list)
+    _known: Names = NO_NAMES
     _members: int = 0
     _bytes: int = 0
-    _type_mismatch: bool = False
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[shard_pb2.ListMembersResponse]:
         """Adds some members of a partition; yields the messages that become full first."""
@@ -82,17 +88,19 @@ class MemberPages:
             self._members += batch.num_rows
             self._bytes += batch.nbytes
 
-    def end(self, position: ingest_pb2.PartitionPosition, *, type_mismatch: bool) -> None:
-        """Marks the members of a partition as complete."""
+    def end(self, position: ingest_pb2.PartitionPosition, known: Names) -> None:
+        """Marks the members of a partition as complete; `known` are names of the segment that it knows."""
         self._positions.append(position)
-        self._type_mismatch |= type_mismatch
+        self._known = self._known.merge(known)
 
     def next_page(self) -> shard_pb2.ListMembersResponse:
         """All waiting members, as a message."""
         message = shard_pb2.ListMembersResponse(
-            arrow=_stream(self._batches), answered=self._positions, type_mismatch=self._type_mismatch
+            arrow=_stream(self._batches), answered=self._positions, type_mismatch=self.type_mismatch
         )
-        self._batches, self._positions, self._members, self._bytes = [], [], 0, 0
+        if self._positions:
+            message.known.CopyFrom(to_names(self._known))
+        self._batches, self._positions, self._known, self._members, self._bytes = [], [], NO_NAMES, 0, 0
         return message
 
 

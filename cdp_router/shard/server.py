@@ -31,7 +31,7 @@ from cdp_router.shard.deliveries import to_delivery, to_outcome
 from cdp_router.shard.documents import ShardDocuments
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.held_views import Captured, HeldViews, capture_all, to_transfers
-from cdp_router.shard.member_pages import MemberPages, MembersOf
+from cdp_router.shard.member_pages import FoundMembers
 from cdp_router.shard.memory_budget import MemoryBudget
 from cdp_router.shard.moves.giver import Giver
 from cdp_router.shard.moves.shard_moves import ShardMoves
@@ -120,22 +120,12 @@ class ShardServer:
     ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
         """Identifiers of members, one partition after the other, all of one moment."""
         check_cluster(self._store, request.cluster)
-        take = self._views(request)
-        # All views before the first page: later ones would show what came in while earlier partitions were sent.
-        views = await self._workers.run(lambda _: take(), deadline)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        segment = await self._workers.run(lambda _: from_segment(request.segment), deadline, begun=True)
-        binder, pages = Binder(context), MemberPages()
-        for partition, view, _ in views:
-            find = partial(MembersOf.found, segment, view, binder, request.attributes)
-            members = await self._workers.run(find, deadline, begun=True)
-            for start in members.starts:
-                batches = await self._in_query_thread(partial(members.page, start), begun=True)
-                for message in pages.add(batches):
-                    yield message
-            position = ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
-            pages.end(position, type_mismatch=members.type_mismatch)
-        yield pages.next_page()
+        # All views before the first page: later ones would show what came in while earlier partitions were sent.
+        find = partial(_found_members, request, self._views(request), context)
+        messages = (await self._workers.run(find, deadline)).messages()
+        while (message := await self._in_query_thread(lambda: next(messages, None), begun=True)) is not None:
+            yield message
 
     async def read_all(
         self, request: shard_pb2.ReadAllRequest, deadline: Deadline
@@ -319,6 +309,20 @@ def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
 
 def _question_of(encoded: bytes) -> Question:
     return from_question(segment_pb2.Question.FromString(encoded))
+
+
+def _found_members(
+    request: shard_pb2.ListMembersRequest,
+    take: Callable[[], Sequence[Captured]],
+    context: Context,
+    checkpoint: Checkpoint,
+) -> FoundMembers:
+    """The members of a segment in the partitions that a request names."""
+    views = [
+        (ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence), view)
+        for partition, view, _ in take()
+    ]
+    return FoundMembers.of(from_segment(request.segment), views, Binder(context), request.attributes, checkpoint)
 
 
 def _evaluated(

@@ -551,13 +551,18 @@ class ListMembersResponse(_message.Message):
     ARROW_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     TYPE_MISMATCH_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
     arrow: _builtins.bytes
     """Some members' encoded identifiers, and the requested columns, as an Arrow stream; empty: none."""
     type_mismatch: _builtins.bool
-    """Some value in the partitions so far had another type than requested."""
+    """Some value in the partitions had another type than requested."""
     @_builtins.property
     def answered(self) -> _containers.RepeatedCompositeFieldContainer[_ingest_pb2.PartitionPosition]:
         """Partitions whose last members are in this message."""
+
+    @_builtins.property
+    def known(self) -> Global___KnownNames:
+        """Names of the segment that the partitions in `answered` know."""
 
     def __init__(
         self,
@@ -565,10 +570,11 @@ class ListMembersResponse(_message.Message):
         arrow: _builtins.bytes = ...,
         answered: _abc.Iterable[_ingest_pb2.PartitionPosition] | None = ...,
         type_mismatch: _builtins.bool = ...,
+        known: Global___KnownNames | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "arrow", b"arrow", "type_mismatch", b"type_mismatch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "arrow", b"arrow", "known", b"known", "type_mismatch", b"type_mismatch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
