@@ -67,13 +67,26 @@ def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get("CDP_WARM", "1") != "0"
 
 
-def warm_kernels(progress: Callable[[int, int], None] | None = None) -> None:
-    """Runs every step; calls `progress(done, total)` after each."""
-    steps = list(_steps())
+def warm_kernels(progress: Callable[[int, int], None] | None = None, evaluator: Step = lambda: None) -> None:
+    """Runs every step; calls `progress(done, total)` after each.
+
+    `evaluator` is one step more, before the first that needs the kernels for whole questions: it may wait for another
+    process that compiles these (`warm_evaluator`).
+    """
+    steps = list(_steps(evaluator))
     for done, work in enumerate(steps, 1):
         work()
         if progress is not None:
             progress(done, len(steps))
+
+
+def warm_evaluator() -> None:
+    """Compiles the kernels for whole questions, which take as long as a third of all."""
+    pipeline.evaluate(
+        pipeline.segment_of(pipeline.read("everyone", None)),
+        Partition(PartitionId(0), _KEY).capture(),
+        Binder(Context(0)),
+    )
 
 
 def warm_routing() -> None:
@@ -84,7 +97,7 @@ def warm_routing() -> None:
     which_not_utf8(np.zeros(1, np.int64), np.zeros(0, np.uint8))
 
 
-def _steps() -> Iterator[Step]:
+def _steps(evaluator: Step) -> Iterator[Step]:
     yield warm_routing
     partition = Partition(PartitionId(0), _KEY)
     batches = [_batch(events, seed) for seed, events in enumerate((20_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]
@@ -97,11 +110,16 @@ def _steps() -> Iterator[Step]:
     sparse = Partition(PartitionId(1), _KEY)  # few events over a long time: chunks with times of 64 bits
     yield partial(_apply, sparse, _batch(300, 0, days=400), 1)
     yield partial(sparse.maintain, 0)
-    for asked in (partition, sparse):
-        for as_of_ms in (8 * DAY_MS, 400 * DAY_MS):
-            for text in _QUESTIONS:
-                yield partial(_ask, asked, text, as_of_ms)
+    asked = [
+        (each, text, as_of_ms)
+        for each in (partition, sparse)
+        for as_of_ms in (8 * DAY_MS, 400 * DAY_MS)
+        for text in _QUESTIONS
+    ]
+    yield from (partial(_ask_parts, *one) for one in asked)
     yield partial(_ask_few, partition)
+    yield evaluator
+    yield from (partial(_ask, *one) for one in asked)
     yield lambda: partition.capture().gather_identifiers(np.arange(3, dtype=np.int64))
     yield partial(partition.locate, [b"u1"])
     yield _wide_offsets
@@ -123,10 +141,16 @@ def _apply(partition: Partition, batch: RecordBatch, sequence: int) -> None:
 
 def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) -> None:
     context = Context(as_of_ms)
-    question, view = pipeline.prepare(text, by, context), partition.capture()
-    pipeline.evaluate(question, view, Binder(context))
-    if not isinstance(question, Funnel | Report | Breakdown):
-        # Parts of reports, and what kernels for whole segments leave open.
+    pipeline.evaluate(pipeline.prepare(text, by, context), partition.capture(), Binder(context))
+
+
+def _ask_parts(partition: Partition, text: str, as_of_ms: int) -> None:
+    """Reaches the kernels for parts of reports, and for what those for whole questions leave open."""
+    context = Context(as_of_ms)
+    question, view = pipeline.prepare(text, None, context), partition.capture()
+    if isinstance(question, Funnel | Report):
+        pipeline.report_of_each(question, [view], Binder(context), lambda: None)
+    elif not isinstance(question, Breakdown):
         segment_members(question, Execution(view, context, Meter(), lambda: None), Binder(context))
 
 
