@@ -19,6 +19,7 @@ from cdp_query.compiled.descriptors import (
 from cdp_query.compiled.kernels.layout import BOUND_FIELDS, PART_FIELDS, TEST_FIELDS
 from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import test_row
+from cdp_query.evaluate.needs import check_bytes
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.schema import SchemaReading
@@ -92,6 +93,7 @@ def bind_program(
 
 
 _Row = tuple[int, ...]
+_GATHERED: Final = 32  # bytes an event of a morsel at most: its time and its start, of a step and of the one before
 _READS_NO_EVENTS: Final[_Row] = (0,) * BOUND_FIELDS
 
 
@@ -109,6 +111,8 @@ class _OneView:
         names = (self.names.events[at] for at in leaf.names)
         table = chunk_table_of(self.view, names, is_gathered=leaf.is_gathered)
         self.kept.append(table)
+        if leaf.is_gathered:
+            check_bytes(table.events * _GATHERED)
         return table
 
     def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:

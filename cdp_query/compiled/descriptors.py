@@ -128,7 +128,7 @@ def chunk_table(view: PartitionView, names: tuple[int, ...], *, is_gathered: boo
 
 
 def _overlap_ms(chunks: Sequence[EventChunk]) -> int:
-    """How far a chunk reaches back behind the end of all before it, at most."""
+    """Greatest distance in milliseconds from the end of all earlier chunks back to the start of a chunk."""
     ends = accumulate((chunk.last_ms for chunk in chunks), max)
     return max((end - chunk.first_ms for end, chunk in zip(ends, chunks[1:], strict=False)), default=-1)
 

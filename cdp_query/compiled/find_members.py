@@ -112,7 +112,9 @@ class _Segment:
     def _mask_of(self, number: int, node: int, meter: Meter) -> Bools:
         view = self.views[number]
         execution = Execution(view, self.binder.context, meter, self.checkpoint)
-        return execution.mask(next(part for part in bound.parts_of(self._bound(view)) if part.id == node))
+        part = next(part for part in bound.parts_of(self._bound(view)) if part.id == node)
+        check_needs(part, view)
+        return execution.mask(part)
 
 
 @dataclass(frozen=True, slots=True)

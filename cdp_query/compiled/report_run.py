@@ -66,7 +66,7 @@ class ReportRun:
         return Interval(max(first, interval.first_ms), min(last, interval.last_ms))
 
     def overlap_ms(self, events: BoundEvents) -> int:
-        """How many milliseconds an event may lie before one of an earlier chunk."""
+        """Milliseconds that an event may lie before one of an earlier chunk."""
         names = [Names.of(self.names).events[at] for at in events.names]
         return max(chunk_table_of(view, names, is_gathered=True).overlap_ms for view in self.views)
 

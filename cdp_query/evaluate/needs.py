@@ -40,15 +40,16 @@ _EVER: Final = Interval(TIME_MIN_MS, TIME_MAX_MS)
 
 def check_needs(node: bound.BoundNode, view: PartitionView, bytes_max: int = PART_BYTES_MAX) -> None:
     """Raises QueryTooLarge if a part of a segment may need more memory than one may."""
-    _check(needed_bytes(node, view), bytes_max)
+    check_bytes(needed_bytes(node, view), bytes_max)
 
 
 def check_report_needs(events: Iterable[BoundEvents], view: PartitionView, bytes_max: int = PART_BYTES_MAX) -> None:
     """Raises QueryTooLarge if a report that gathers these events may need too much."""
-    _check(view.row_count * _ROW + _GATHERED * sum(_count(one, _EVER, view) for one in events), bytes_max)
+    check_bytes(view.row_count * _ROW + _GATHERED * sum(_count(one, _EVER, view) for one in events), bytes_max)
 
 
-def _check(needed: int, bytes_max: int) -> None:
+def check_bytes(needed: int, bytes_max: int = PART_BYTES_MAX) -> None:
+    """Raises QueryTooLarge if a part of a question needs more memory in one partition than one may."""
     if needed > bytes_max:
         raise QueryTooLarge(
             f"a part of this question may need {needed // MIB:,} MiB of memory in one partition, and at most"

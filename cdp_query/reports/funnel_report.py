@@ -248,7 +248,7 @@ def _run(report: tree.Funnel, run: ReportRun) -> tuple[int, FunnelPart] | None:
 
 
 def _recent(node: BoundSequence) -> Interval:
-    """When the entries lie that have time left to go on."""
+    """Interval of the entries that have time left to go on."""
     first_ms = max(node.interval.first_ms, node.until_ms - node.within_ms + 1)
     return Interval(first_ms, node.interval.last_ms) if node.within_ms >= 0 else _NEVER
 

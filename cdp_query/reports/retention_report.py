@@ -176,7 +176,7 @@ def _mark_returns(
 
 
 def _return_interval(report: _Bound, entered: Interval) -> Interval:
-    """When returns lie that count for anybody."""
+    """Interval of the returns that count for any user."""
     asked, last_ms = report.asked, report.until_ms
     if asked.mode is ReturnMode.ON and asked.start is PeriodStart.ROLLING and asked.unit in _ELAPSED_MS:
         last_ms = min(last_ms, entered.last_ms + asked.periods * _ELAPSED_MS[asked.unit] - 1)
