@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -41,10 +42,19 @@ def by_python(report: Report, views: Sequence[PartitionView], context: tree.Cont
     return pipeline.report_of_each(report, views, Binder(context), lambda: None)
 
 
+@st.composite
+def apart(draw: st.DrawFn) -> tree.Funnel:
+    """A funnel whose steps share no event name."""
+    funnel = draw(strategies.funnels())
+    names = draw(st.permutations(strategies.EVENT_NAMES))
+    steps = (tree.Events((name,), step.where) for name, step in zip(names, funnel.steps, strict=False))
+    return replace(funnel, steps=tuple(steps))
+
+
 def reports() -> st.SearchStrategy[Report]:
-    """Plain funnels, trends and retentions; steps seldom share an event name."""
-    funnels = strategies.funnels()
-    return st.one_of(funnels, funnels, trends(), retentions())
+    """Plain funnels, trends and retentions."""
+    plain = trends().map(lambda trend: replace(trend, property=None))
+    return st.one_of(apart(), apart(), strategies.funnels(), plain, trends(), retentions())
 
 
 @given(
