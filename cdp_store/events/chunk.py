@@ -39,7 +39,7 @@ class EventChunk:
     times: AnyArray
     columns: Mapping[ColumnKey, EventColumn]
     _addresses: tuple[int, int, int, int] | None = field(default=None, init=False, repr=False, compare=False)
-    described: dict[ColumnKey, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    described: dict[ColumnKey, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.times.shape[0])

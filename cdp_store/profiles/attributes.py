@@ -68,7 +68,7 @@ class AttributeBlock:
     rows: int
     columns: Mapping[Kind, EventColumn]
     changed: TimesReading | None
-    described: dict[Kind, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    described: dict[Kind, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def kinds(self) -> U8:
         """Kind of each row's value: u8[rows]."""
