@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
-from cdp_query.bind.names import Names
 from cdp_query.compiled.find_members import find_members
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
@@ -75,7 +73,7 @@ def evaluate_all(
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
     population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
-    known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
+    known = names.known_to(*(view.schema for view in views))
     whole = Partial(population, count, known=known, stats=found.stats)
     if not isinstance(question, tree.Breakdown):
         return whole
