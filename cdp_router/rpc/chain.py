@@ -99,8 +99,11 @@ class Chain(grpc.aio.ServerInterceptor):
                 found = self._handlers[path] = self._inside(_Method(service, name, bounds_of(path), found))
         return found
 
-    def served(self, path: str, handler: Any) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        """A unary method inside the chain, for callers that were admitted when they connected by a pipe."""
+    def served(
+        self, path: str, handler: Any, *, is_admitted: bool = True
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """A unary method inside the chain, for callers by a pipe, who may have been admitted when they connected."""
+        gate = _ADMITTED if is_admitted else self._gate
         _, service, name = path.split("/")
         method = _Method(service, name, bounds_of(path), handler)
 
@@ -111,7 +114,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 answer: bytes = handler.response_serializer(await handler.unary_unary(call.request, context))
                 return answer
 
-            return await self._run(method, context, _ADMITTED, work)
+            return await self._run(method, context, gate, work)
 
         return serve
 
