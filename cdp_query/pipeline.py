@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import Binder, Findings
 from cdp_query.compiled.find_members import find_members
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
@@ -48,12 +48,13 @@ def check(question: tree.Question, context: tree.Context) -> tree.Question:
     return rewrite(question)
 
 
-def check_meaning(question: tree.Question, context: tree.Context) -> None:
+def check_meaning(question: tree.Question, context: tree.Context, findings: Findings | None = None) -> None:
     """Raises QueryInvalid for what has no meaning at this instant and in this zone."""
+    binder = Binder(context, findings or Findings())
     if isinstance(question, tree.Funnel | tree.Report):
-        check_report(question, Binder(context))
+        check_report(question, binder)
     else:
-        Binder(context).check(question)
+        binder.check(question)
 
 
 def evaluate(
@@ -97,7 +98,7 @@ def _report_of_all(
         return None
     count, part = found
     names = binder.names(question)
-    known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
+    known = names.known_to(*(view.schema for view in views))
     steps = part.whole.steps if isinstance(part, FunnelPart) else ()
     return Partial(run.size, count, steps, known=known, stats=run.stats, report=part)
 
