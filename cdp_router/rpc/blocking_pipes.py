@@ -133,8 +133,7 @@ def _connected(meeting: Meeting, until: float) -> _Pipe:
         sock.settimeout(_left(until))
         sock.connect(meeting.name)
         # Anybody may take a name that is free: the credentials of a caller go to processes of the same user only.
-        _, user, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-        if user not in (os.geteuid(), 0):
+        if _user_of(sock) not in (os.geteuid(), 0):
             raise FrameInvalid("somebody else's socket")
         pipe, own = _Pipe(sock), secrets.token_bytes(frames.NONCE_BYTES)
         _, theirs = pipe.receive(until)
@@ -144,6 +143,12 @@ def _connected(meeting: Meeting, until: float) -> _Pipe:
         sock.close()
         raise
     return pipe
+
+
+def _user_of(sock: socket.socket) -> int:
+    """The user whose process listens at the other end."""
+    _, user, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return int(user)
 
 
 def _left(until: float) -> float:
