@@ -45,7 +45,7 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What depends on a tree alone, by the ids of its parts: kept beside a tree that is asked again and again."""
+    """Facts that depend on a tree alone, by the ids of its parts: kept beside a tree that is asked again and again."""
 
     twins: dict[int, Mapping[int, int]] = field(default_factory=dict)
     names: dict[int, Names] = field(default_factory=dict)

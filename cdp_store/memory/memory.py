@@ -260,8 +260,7 @@ class PartitionMemory:
         return known
 
     def _is_shown_by(self, view: PartitionView) -> bool:
-        rows = len(self._identifiers)
-        unchanged = view.sequence == self.sequence and view.row_count == rows and view.summaries is self.summaries
+        unchanged = view.sequence == self.sequence and view.row_count == len(self) and view.summaries is self.summaries
         return unchanged and self.events.is_read_by(view.events) and self.changes.is_read_by(view.changes)
 
     def _capture(self) -> PartitionView:
