@@ -31,7 +31,7 @@ class BlockingPipes:
     def __init__(self, meeting: Meeting, shown: Metadata) -> None:
         """`shown` goes with every call."""
         self._meeting, self._shown = meeting, shown
-        self._idle, self._again_at = deque[_Pipe](), 0.0
+        self._idle, self._again_at, self._is_closed = deque[_Pipe](), 0.0, False
 
     def call(self, path: str, message: bytes, seconds: float) -> bytes | None:
         """The answer of a method that changes nothing; None where it has to be asked for over gRPC.
@@ -46,27 +46,27 @@ class BlockingPipes:
         try:
             pipe.send(Kind.CALL, frames.to_call(head, message), until)
             kind, answer = pipe.receive(until)
-            is_whole = True
+            is_whole = kind in (Kind.ANSWER, Kind.FAILURE)
         except TimeoutError:
             raise from_failure(to_failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")) from None
         except (OSError, FrameInvalid):
             return None
         finally:
             # A call that was given up, for whatever reason, ends at the router when its pipe ends.
-            if is_whole:
+            if is_whole and not self._is_closed:
                 self._idle.append(pipe)
             else:
                 pipe.close()
-        if kind == Kind.ANSWER:
-            return answer
+        if kind != Kind.FAILURE:
+            return answer if is_whole else None
         failure = from_failure(answer)
         if failure.code() is grpc.StatusCode.UNAVAILABLE:
             return None
         raise failure
 
     def close(self) -> None:
-        """Ends the pipes that carry no call, and makes no more."""
-        self._again_at = float("inf")
+        """Ends the pipes, those that carry a call after it, and makes no more."""
+        self._is_closed, self._again_at = True, float("inf")
         while self._idle:
             self._idle.pop().close()
 
@@ -74,9 +74,9 @@ class BlockingPipes:
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread was faster
                 pipe = self._idle.pop()
-                if pipe.is_usable():
+                if pipe.process == os.getpid():
                     return pipe
-                pipe.close()
+                pipe.close()  # of another process, before a fork
         if time.monotonic() < self._again_at:
             return None
         try:
@@ -90,7 +90,7 @@ class _Pipe:
     """One connection of one process."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._process = sock, os.getpid()
+        self._sock, self.process = sock, os.getpid()
 
     def send(self, kind: Kind, payload: bytes, until: float) -> None:
         """Sends a frame; TimeoutError where it is late, OSError where the connection is lost."""
@@ -98,29 +98,17 @@ class _Pipe:
         self._sock.sendall(frames.to_frame(kind, _NUMBER, payload))
 
     def receive(self, until: float) -> tuple[int, bytes]:
-        """Kind and payload of the next frame."""
+        """Kind and payload of the frame that answers the one sent before."""
         arrived = bytearray()
         while (frame := frames.from_frame(arrived)) is None:
-            self._sock.settimeout(_left(until))
+            if arrived:  # until then, the time of `send` is right
+                self._sock.settimeout(_left(until))
             part = self._sock.recv(1 << 16)
             if not part:
                 raise ConnectionResetError
             arrived += part
         kind, _, payload = frame
         return kind, payload
-
-    def is_usable(self) -> bool:
-        """True unless the router has ended the connection, or it is that of another process before a fork."""
-        if self._process != os.getpid():
-            return False
-        self._sock.setblocking(False)
-        try:
-            self._sock.recv(1)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False  # the end, or what nobody asked for
 
     def close(self) -> None:
         """Ends the connection."""
