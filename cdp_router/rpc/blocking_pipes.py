@@ -21,7 +21,7 @@ QUERY: Final = "/cdp.v1.QueryService/Query"  # the method that many wait for; th
 REQUEST_BYTES_MAX: Final = 1 << 16
 CLIENT_PAYLOAD_BYTES_MAX: Final = REQUEST_BYTES_MAX + (1 << 14)  # with the head of a call
 _AGAIN_SECONDS: Final = 1.0  # after a socket that is not there, or is somebody else's
-_NUMBER: Final = 1  # of the only call of a pipe at a time
+_NUMBERS: Final = 1 << 32
 _PEER: Final = struct.Struct("3i")  # process, user and group
 
 
@@ -90,12 +90,14 @@ class _Pipe:
     """One connection of one process."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock, self.process = sock, os.getpid()
+        self._sock, self.process, self._number = sock, os.getpid(), 0
 
     def send(self, kind: Kind, payload: bytes, until: float) -> None:
         """Sends a frame; TimeoutError where it is late, OSError where the connection is lost."""
         self._sock.settimeout(_left(until))
-        self._sock.sendall(frames.to_frame(kind, _NUMBER, payload))
+        # Another number each time: the end of the call before may not be noted there when the next one comes.
+        self._number = (self._number + 1) % _NUMBERS
+        self._sock.sendall(frames.to_frame(kind, self._number, payload))
 
     def receive(self, until: float) -> tuple[int, bytes]:
         """Kind and payload of the frame that answers the one sent before."""

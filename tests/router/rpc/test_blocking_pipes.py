@@ -124,6 +124,17 @@ def test_calls_pass_the_gate_and_one_pipe_carries_one_after_the_other() -> None:
     _run(test)
 
 
+def test_a_call_may_follow_before_the_end_of_the_one_before_is_noted() -> None:
+    async def test(piped: _Piped) -> None:
+        piped.router.may_answer.set()
+        await piped.ask()
+        [pipe] = piped.server.pipes
+        pipe._calls[1] = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+        assert await piped.ask() == 8
+
+    _run(test)
+
+
 def test_threads_ask_side_by_side() -> None:
     async def test(piped: _Piped) -> None:
         asked = [asyncio.create_task(piped.ask("x" * size)) for size in range(1, 5)]
