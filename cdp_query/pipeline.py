@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 
 from cdp_query import tree
-from cdp_query.bind.bind import Binder
-from cdp_query.bind.names import Names
+from cdp_query.bind.bind import Binder, Findings
 from cdp_query.compiled.find_members import find_members
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
@@ -50,12 +48,13 @@ def check(question: tree.Question, context: tree.Context) -> tree.Question:
     return rewrite(question)
 
 
-def check_meaning(question: tree.Question, context: tree.Context) -> None:
+def check_meaning(question: tree.Question, context: tree.Context, findings: Findings | None = None) -> None:
     """Raises QueryInvalid for what has no meaning at this instant and in this zone."""
+    binder = Binder(context, findings or Findings())
     if isinstance(question, tree.Funnel | tree.Report):
-        check_report(question, Binder(context))
+        check_report(question, binder)
     else:
-        Binder(context).check(question)
+        binder.check(question)
 
 
 def evaluate(
@@ -75,7 +74,7 @@ def evaluate_all(
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
     population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
-    known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
+    known = names.known_to(*(view.schema for view in views))
     whole = Partial(population, count, known=known, stats=found.stats)
     if not isinstance(question, tree.Breakdown):
         return whole
@@ -99,7 +98,7 @@ def _report_of_all(
         return None
     count, part = found
     names = binder.names(question)
-    known = reduce(Names.merge, (names.known_to(view.schema) for view in views))
+    known = names.known_to(*(view.schema for view in views))
     steps = part.whole.steps if isinstance(part, FunnelPart) else ()
     return Partial(run.size, count, steps, known=known, stats=run.stats, report=part)
 

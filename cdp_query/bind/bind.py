@@ -43,15 +43,28 @@ class _Written:
     bound: dict[int, bound.BoundNode] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Facts that depend on a tree alone, by the ids of its parts: kept beside a tree that is asked again and again.
+
+    Each is kept with its part, so that no other part can ever have the same id.
+    """
+
+    twins: dict[int, tuple[tree.Node, Mapping[int, int]]] = field(default_factory=dict)
+    names: dict[int, tuple[tree.Question, Names]] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Binder:
-    """Binds one question for any number of partitions; work that does not depend on a partition is done once."""
+    """Binds one question for any number of partitions; work that does not depend on a partition is done once.
+
+    `findings` are those of the same tree, from questions before.
+    """
 
     context: tree.Context
+    findings: Findings = field(default_factory=Findings)
     _matchers: dict[int, Matcher] = field(default_factory=dict)
     _intervals: dict[int, Interval] = field(default_factory=dict)
-    _twins: dict[int, Mapping[int, int]] = field(default_factory=dict)
-    _names: dict[int, Names] = field(default_factory=dict)
 
     def bind(
         self,
@@ -65,17 +78,17 @@ class Binder:
         Parts that are written alike are one bound node, with the number of the first. Predicates `skipped`, by number,
         stand for everyone.
         """
-        twins = self._twins.get(id(node))
-        if twins is None:
-            twins = self._twins[id(node)] = twins_of(node)
-        return self._node(node, schema, _Written(count() if numbers is None else numbers, twins, skipped))
+        found = self.findings.twins.get(id(node))
+        if found is None:
+            found = self.findings.twins[id(node)] = node, twins_of(node)
+        return self._node(node, schema, _Written(count() if numbers is None else numbers, found[1], skipped))
 
     def names(self, question: tree.Question) -> Names:
         """Every name the question mentions."""
-        known = self._names.get(id(question))
+        known = self.findings.names.get(id(question))
         if known is None:
-            known = self._names[id(question)] = names_of(question)
-        return known
+            known = self.findings.names[id(question)] = question, names_of(question)
+        return known[1]
 
     def bind_sequence(self, report: tree.Funnel | tree.SequenceTest, schema: SchemaReading) -> bound.BoundSequence:
         """The bound form of a funnel's steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from cdp_query import tree
@@ -22,16 +23,20 @@ class Names:
         """Names in either."""
         return Names(self.events | other.events, self.properties | other.properties, self.attributes | other.attributes)
 
-    def known_to(self, schema: SchemaReading) -> Names:
-        """The names that the schema knows."""
+    def known_to(self, *schemas: SchemaReading) -> Names:
+        """The names that any of the schemas knows."""
         return Names(
-            frozenset(name for name in self.events if name in schema.events),
-            frozenset(name for name in self.properties if name in schema.properties),
-            frozenset(name for name in self.attributes if name in schema.attributes),
+            _known(self.events, [each.events for each in schemas]),
+            _known(self.properties, [each.properties for each in schemas]),
+            _known(self.attributes, [each.attributes for each in schemas]),
         )
 
 
 NO_NAMES = Names()
+
+
+def _known(names: frozenset[str], tables: Sequence[Container[str]]) -> frozenset[str]:
+    return frozenset(name for name in names if any(name in table for table in tables)) if names else names
 
 
 def names_of(question: tree.Question) -> Names:

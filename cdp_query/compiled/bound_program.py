@@ -70,6 +70,7 @@ def bind_program(
     """Looks up the names of a program in each partition."""
     parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), list[list[_Row]]()
     stats = {leaf.node: NodeStats() for leaf in program.leaves}
+    events_of = [([names.events[at] for at in leaf.names], leaf.is_gathered) for leaf in program.leaves]
     kept, events_max, first_row = list[object](views), 0, 0
     for view, population in zip(views, populations, strict=True):
         kept.append(population)
@@ -77,10 +78,12 @@ def bind_program(
         parts.append((view.row_count, mask, first_row, *unsealed_fields(view)))
         first_row += view.row_count
         one = _OneView(view, names, instant_ms, stats, kept)
-        tables = [one.chunks(leaf) for leaf in program.leaves]
+        tables = [one.chunks(events, is_gathered=is_gathered) for events, is_gathered in events_of]
         bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
         tests.append([one.test(test, program, tables[test.leaf]) for test in program.tests])
-        events_max = max([events_max, *(table.events_max for table in tables if table is not None)])
+        for table in tables:
+            if table is not None and table.events_max > events_max:
+                events_max = table.events_max
     shape = len(views)
     return BoundProgram(
         np.array(parts, np.int64).reshape(shape, PART_FIELDS),
@@ -97,7 +100,7 @@ _GATHERED: Final = 32  # bytes an event of a morsel at most: its time and its st
 _READS_NO_EVENTS: Final[_Row] = (0,) * BOUND_FIELDS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _OneView:
     view: PartitionView
     names: Names
@@ -105,13 +108,12 @@ class _OneView:
     stats: Mapping[int, NodeStats]
     kept: list[object]
 
-    def chunks(self, leaf: Leaf) -> ChunkTable | None:
-        if not leaf.names:
+    def chunks(self, events: Sequence[str], *, is_gathered: bool) -> ChunkTable | None:
+        if not events:
             return None
-        names = (self.names.events[at] for at in leaf.names)
-        table = chunk_table_of(self.view, names, is_gathered=leaf.is_gathered)
+        table = chunk_table_of(self.view, events, is_gathered=is_gathered)
         self.kept.append(table)
-        if leaf.is_gathered:
+        if is_gathered:
             check_bytes(table.events * _GATHERED)
         return table
 

@@ -72,11 +72,12 @@ class _Segment:
 
     def run_whole(self, shape: bound.BoundNode) -> Members:
         """All of it by kernels."""
-        program = Program(Weights(self.views, Names.of(self.names)).weigh)
+        names = Names.of(self.names)
+        program = Program(Weights(self.views, names).weigh)
         write(program, shape, self.repeated)
         found = run(
             program,
-            Names.of(self.names),
+            names,
             self.views,
             self.populations,
             self.binder.context,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -63,9 +64,12 @@ _NO_REPORT: Final = Reported(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 def population_of(view: PartitionView, context: Context) -> Bools | None:
     """U of semantics.md: bool[row_count]; None if that is every row."""
-    created = all(morsel.latest_created_ms <= context.as_of_ms for morsel in view.times.morsels)
-    if created and not view.hidden.size and context.include_anonymous:
-        return None
+    if context.include_anonymous and not view.hidden.size:
+        for morsel in view.times.morsels:
+            if morsel.latest_created_ms > context.as_of_ms:
+                break
+        else:
+            return None
     mask = view.created_by(context.as_of_ms)
     return mask if context.include_anonymous else mask & ~view.named_by(ANONYMOUS_ID)
 
@@ -84,15 +88,16 @@ def run(
     bound = bind_program(program, names, views, populations, context.as_of_ms)
     for (part, leaf), mask in report.returned.items():
         bound.bounds[part, leaf, BOUND_RETURNED] = address_of(mask)
-    work = _Work(program, bound, report)
+    work = _Work(program, bound, report, [view.row_count for view in views])
     started = time.perf_counter_ns()
     for first, last in _portions(views):
         checkpoint()
         work.run(first, last)
-    for part in np.flatnonzero(work.results.open_leaves.any(axis=1)).tolist():
-        _close(work, part, mask_of)
+    if work.results.open_leaves.any():
+        for part in np.flatnonzero(work.results.open_leaves.any(axis=1)).tolist():
+            _close(work, part, mask_of)
     elapsed = time.perf_counter_ns() - started
-    ends = np.cumsum([view.row_count for view in views]).tolist()
+    ends = accumulate(view.row_count for view in views)
     members = [
         work.results.members[end - view.row_count : end].view(np.bool_) for view, end in zip(views, ends, strict=True)
     ]
@@ -129,11 +134,11 @@ def _close(work: _Work, part: int, mask_of: MaskOf) -> None:
 class _Work:
     """The arrays of one evaluation."""
 
-    def __init__(self, program: Program, bound: BoundProgram, report: Reported) -> None:
-        parts, leaves = bound.parts.shape[0], len(program.leaves)
+    def __init__(self, program: Program, bound: BoundProgram, report: Reported, row_counts: Sequence[int]) -> None:
+        parts, leaves = len(row_counts), len(program.leaves)
         self.program, self.bound, self.meter = program, bound, Meter()
         self._tables = Tables(*program.arrays(), bound.parts, bound.bounds, bound.tests)
-        rows = min(int(bound.parts[:, 0].max(initial=1)), MORSEL_ROWS)
+        rows = min(max([1, *row_counts]), MORSEL_ROWS)
         events = bound.events_max
         adds = any(leaf.property is not None for leaf in program.leaves)
         gathered = rows if program.windows else 0
@@ -158,7 +163,7 @@ class _Work:
             periods=np.empty(rows if report.entries.size else 0, np.int32),
         )
         self.results = Results(
-            members=np.empty(int(bound.parts[:, 0].sum()), np.uint8),
+            members=np.empty(sum(row_counts), np.uint8),
             counts=np.zeros((parts, 2), np.int64),
             counters=np.zeros((parts, len(program.nodes), COUNTERS), np.int64),
             open_leaves=np.zeros((parts, leaves), np.uint8),

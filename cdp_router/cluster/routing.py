@@ -10,14 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from cdp_router.cluster.partition_map import PartitionMap
 from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, scatter
 from cdp_router.cluster.shard_client import ShardClient
-from cdp_router.cluster.shard_methods import Method, Request, Response, StreamMethod, UnaryMethod
+from cdp_router.cluster.shard_methods import (
+    Method,
+    Request,
+    Response,
+    StreamMethod,
+    UnaryMethod,
+    of_partitions,
+)
 from cdp_router.cluster.topology import ClusterFile
 from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.contract.status import mismatch_of
@@ -53,6 +61,7 @@ class Routing:
     def __init__(self, cluster: ClusterFile, shards: Mapping[int, ShardClient]) -> None:
         self.cluster, self.shards = cluster, shards
         self.map = PartitionMap(cluster)
+        self._addresses = dict[tuple[Method[Any, Any], int], tuple[Sequence[PartitionClaim], Message]]()
 
     async def gather(
         self,
@@ -67,6 +76,9 @@ class Routing:
         answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
         while True:
             outcomes = await self._outcomes(asked, method, request, deadline)
+            whole = [each for each in outcomes.values() if isinstance(each, method.response)]
+            if len(whole) == len(outcomes) and not (answers or failures):
+                return Answers(whole, failures, missing)
             refused = [outcome.error for outcome in outcomes.values() if isinstance(outcome, _Refused)]
             is_over = not deadline.remaining()
             for shard, outcome in outcomes.items():
@@ -167,7 +179,25 @@ class Routing:
         else:
             request = method.request()
             request.CopyFrom(asked)
+            how: object = method.address
+            if how is of_partitions:
+                request.MergeFrom(self._addressed(method, claims))
+                return request
         method.address(request, self.cluster.cluster, claims)
+        return request
+
+    def _addressed(self, method: Method[Request, Response], claims: Sequence[PartitionClaim]) -> Request:
+        """An otherwise empty request about some partitions; kept where they are all of a shard, as in every question.
+
+        The map has a list of them, which is another one once the map is newer.
+        """
+        shard, request = claims[0].shard, method.request()
+        kept = self._addresses.get((method, shard))
+        if kept is not None and kept[0] is claims:
+            return cast("Request", kept[1])
+        method.address(request, self.cluster.cluster, claims)
+        if claims is self.map.everything.get(shard):
+            self._addresses[method, shard] = claims, request
         return request
 
     async def _outcomes(

@@ -11,6 +11,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
@@ -74,11 +75,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A field of a dataclass: how it is written to the fields of a message, and read from the message."""
+    """A field of a dataclass: how it is written to the fields of a message, and read from the message.
+
+    `plain` names a field of the message whose value is taken as it is.
+    """
 
     name: str
     put: Put
     take: Take
+    plain: str = ""
 
 
 class Codecs:
@@ -244,7 +249,9 @@ class Codecs:
             if wire_name in there.fields_by_name:
                 at = there.fields_by_name[wire_name]
                 codec = self._of_field(kind, each.name, at, inside)
-                part = _Part(each.name, _putting(each.name, wire_name, codec), _taking(at, each, codec, annotation))
+                plain = wire_name if codec is AS_IT_IS and NoneType not in get_args(annotation) else ""
+                taking = _taking(at, each, codec, annotation)
+                part = _Part(each.name, _putting(each.name, wire_name, codec), taking, plain)
                 parts.append(_grouped(group, part) if group else part)
             elif wire_name in there.oneofs_by_name:
                 union = self.of_oneof(annotation, there.oneofs_by_name[wire_name], inside)
@@ -257,6 +264,9 @@ class Codecs:
     def _taking(self, kind: type, parts: list[_Part]) -> Take:
         """A reader of a dataclass from the fields of a message."""
         first, finish = self._rules.first.get(kind, ()), self._rules.finishing.get(kind)
+        if finish is None and len(parts) > 1 and all(part.plain for part in parts):
+            read = attrgetter(*(part.plain for part in parts))  # one call for all fields
+            return lambda message, _path, _depth: kind(*read(message))
         order = sorted(range(len(parts)), key=lambda place: _rank(first, parts[place].name))
         taking = [(place, parts[place].take) for place in order]
 

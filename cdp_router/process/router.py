@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +64,7 @@ from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.records.blocklist import Blocked
+from cdp_router.rpc.blocking_pipes import QUERY
 from cdp_router.rpc.large_requests import Readings
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_files import FOLDER
@@ -136,6 +137,7 @@ async def _serve(
     with ThreadPoolExecutor(os.cpu_count() or 1, "columnarise") as threads:
         router = _Router(directory.path, routing, clock, observing, rates, threads)
         loops = {"addresses": book.keep, "moves": director.keep, **await router.serve(serving.server)}
+        serving.add_client_pipes(doors.address, router.piped)
         for name, loop in loops.items():
             background.keep(name, loop)
         await serving.run(doors.address, is_alone=is_alone)
@@ -172,6 +174,7 @@ class _Router:
     observing: Observing
     rates: Rates
     threads: ThreadPoolExecutor
+    piped: dict[str, grpc.RpcMethodHandler[Any, Any]] = field(default_factory=dict)  # served over pipes as well
 
     async def serve(self, server: grpc.aio.Server) -> Mapping[str, Loop]:
         """Adds all services to a server; returns the loops to run alongside it, by name."""
@@ -199,6 +202,9 @@ class _Router:
         asking = QueryService(queries, discretion, self.observing.queries)
         named = SegmentService(segments, self.clock, discretion)
         query_pb2_grpc.add_QueryServiceServicer_to_server(asking, server)
+        self.piped[QUERY] = grpc.unary_unary_rpc_method_handler(
+            asking.Query, query_pb2.QueryRequest.FromString, query_pb2.QueryResponse.SerializeToString
+        )
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries, discretion), server)
         export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(self.routing), server)
         proof_pb2_grpc.add_ProofServiceServicer_to_server(ProofService(queries, discretion), server)

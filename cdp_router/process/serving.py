@@ -13,11 +13,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 from cdp_router.process.reflecting import enable_reflection
 from cdp_router.process.supervised import report_ready, watch_standard_input
+from cdp_router.rpc.blocking_pipes import CLIENT_PAYLOAD_BYTES_MAX
 from cdp_router.rpc.chain import Chain, Observer
 from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.pipe_server import PipeServer
 from cdp_router.rpc.record import Record
+from cdp_router.security.tls.loopback import host_of_loopback
 
 STOP_GRACE_SECONDS: Final = 5.0
 _ONLY_AS_THEY_ARE: Final = 1  # of the bits for gRPC's ways to compress messages
@@ -73,6 +75,16 @@ class Serving:
         if self._credentials is None:  # certificates protect nothing that passes beside them
             methods = {path: self._chain.served(path, handler) for path, handler in handlers.items()}
             self._pipes = PipeServer(secret, methods)
+
+    def add_client_pipes(self, address: str, handlers: Mapping[str, Any]) -> None:
+        """Serves unary methods that change nothing over pipes, to clients of this machine; the gate admits each call.
+
+        Only where the address that clients know is one of this machine.
+        """
+        host = host_of_loopback(address)
+        if self._credentials is None and host:
+            methods = {path: self._chain.served(path, each, is_admitted=False) for path, each in handlers.items()}
+            self._pipes = PipeServer("", methods, host, CLIENT_PAYLOAD_BYTES_MAX)
 
     def stop_soon(self) -> None:
         """Begins to stop; `run` returns when the last calls have ended."""

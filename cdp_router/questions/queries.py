@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from cdp.v1 import proof_pb2, query_pb2, shard_pb2
@@ -42,6 +43,7 @@ from cdp_store.records.records import Strings
 from cdp_store.values import to_ms
 
 Result = TypeVar("Result")
+_BY_PARTITION: Final = attrgetter("partition")
 _FINISHED_AT_ONCE_BYTES: Final = 4096  # of question and partials: the answer takes less than handing it to a thread
 
 
@@ -210,7 +212,7 @@ class Queries:
                 note(count=sink.count)
                 yield query_pb2.MembersResponse(arrow=sink.drain())
         yield query_pb2.MembersResponse(arrow=sink.finish())
-        coverage.answered.sort(key=lambda position: position.partition)
+        coverage.answered.sort(key=_BY_PARTITION)
         warnings = []
         if is_told:
             warnings += await self._unknown_names(question.said.names, known, deadline, strict=False)
@@ -304,11 +306,9 @@ class Queries:
         return found.answers
 
     def _coverage(self, evaluations: Sequence[shard_pb2.EvaluateResponse]) -> query_pb2.Coverage:
-        coverage = query_pb2.Coverage(total=self._cluster.partitions)
-        for evaluation in evaluations:
-            coverage.answered.MergeFrom(evaluation.answered)
-        coverage.answered.sort(key=lambda position: position.partition)
-        return coverage
+        answered = [position for evaluation in evaluations for position in evaluation.answered]
+        answered.sort(key=_BY_PARTITION)
+        return query_pb2.Coverage(total=self._cluster.partitions, answered=answered)
 
 
 def _unknown(what: str, name: str, candidates: Sequence[str], other: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from cdp.v1 import proof_pb2, query_pb2, segment_pb2
 
 from cdp_query import pipeline, tree
+from cdp_query.bind.bind import Findings
 from cdp_query.bind.names import Names, names_of
 from cdp_query.language import print_question
 from cdp_query.language.cql import read_cql
@@ -125,6 +126,7 @@ class _Checked:
 
     said: Said
     context: tree.Context
+    findings: Findings = field(default_factory=Findings)
 
     def holds_for(self, context: tree.Context) -> bool:
         """True if the check holds in another context as well."""
@@ -180,7 +182,7 @@ class QuestionReader:
         if not deadline.remaining():
             raise DeadlineMissed(_PROBLEM)
         if not known.holds_for(context):
-            check = partial(pipeline.check_meaning, known.said.asked, context)
+            check = partial(pipeline.check_meaning, known.said.asked, context, known.findings)
             await self.aside.run(len(text), deadline, check) if len(text) > _CHECKED_AT_ONCE_CHARACTERS else check()
             known.context = context
         return Asked(known.said, context)

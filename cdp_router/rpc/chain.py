@@ -6,9 +6,10 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -99,8 +100,11 @@ class Chain(grpc.aio.ServerInterceptor):
                 found = self._handlers[path] = self._inside(_Method(service, name, bounds_of(path), found))
         return found
 
-    def served(self, path: str, handler: Any) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        """A unary method inside the chain, for callers that were admitted when they connected by a pipe."""
+    def served(
+        self, path: str, handler: Any, *, is_admitted: bool = True
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """A unary method inside the chain, for callers by a pipe, who may have been admitted when they connected."""
+        gate = _ADMITTED if is_admitted else self._gate
         _, service, name = path.split("/")
         method = _Method(service, name, bounds_of(path), handler)
 
@@ -111,7 +115,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 answer: bytes = handler.response_serializer(await handler.unary_unary(call.request, context))
                 return answer
 
-            return await self._run(method, context, _ADMITTED, work)
+            return await self._run(method, context, gate, work)
 
         return serve
 
@@ -264,20 +268,28 @@ class Chain(grpc.aio.ServerInterceptor):
             self._idle.set()
 
 
-@asynccontextmanager
-async def _capped(cap: float | None, remaining: float | None) -> AsyncIterator[None]:
+class _capped:  # noqa: N801 - a class, because a generator in its place costs twice as much
     """Limits the call to the cap, and to a moment less than its caller waits: gRPC would end it without a message."""
-    told = math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
-    seconds = min(cap or math.inf, told)
-    try:
-        async with asyncio.timeout(seconds if seconds < _FAR_SECONDS else None) as timer:
-            yield
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        if seconds == cap:
-            raise DeadlineMissed(f"no call may take longer than {cap:g} s; ask for less") from None
-        raise DeadlineMissed("the deadline passed before the answer was complete; allow more time") from None
+
+    def __init__(self, cap: float | None, remaining: float | None) -> None:
+        told = math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
+        self._cap, self._seconds = cap, min(cap or math.inf, told)
+        self._timer = asyncio.timeout(self._seconds if self._seconds < _FAR_SECONDS else None)
+
+    async def __aenter__(self) -> None:
+        await self._timer.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timer.__aexit__(kind, error, trace)
+        except TimeoutError:
+            kind = TimeoutError
+        if kind is not None and issubclass(kind, TimeoutError) and self._timer.expired():
+            if self._seconds == self._cap:
+                raise DeadlineMissed(f"no call may take longer than {self._cap:g} s; ask for less") from None
+            raise DeadlineMissed("the deadline passed before the answer was complete; allow more time") from None
 
 
 class _Requests:

@@ -2,6 +2,7 @@
 
 A frame is the length of its payload (u32), its kind (u8), the number of its call (u32), and the payload. Both ends
 first prove that they have the cluster's secret, without sending it: each answers a number that the other has drawn.
+Clients of a router use the same frames; they have no secret, and are admitted call by call, by their keys.
 """
 
 from __future__ import annotations
@@ -76,6 +77,27 @@ def from_call(payload: bytes) -> tuple[CallHead, bytes]:
     return _HEADS.decode(payload[_CALL.size : start]), payload[start:]
 
 
+def to_frame(kind: int, number: int, payload: bytes) -> bytes:
+    """A frame."""
+    return _HEAD.pack(len(payload), kind, number) + payload
+
+
+def from_frame(arrived: bytearray, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> tuple[int, int, bytes] | None:
+    """Kind, number and payload of the first frame, which is taken away; None while it is not whole."""
+    if len(arrived) < _HEAD.size:
+        return None
+    length, kind, number = _HEAD.unpack_from(arrived)
+    if length > payload_bytes_max:
+        raise FrameInvalid(f"{length} bytes")
+    end = _HEAD.size + length
+    if len(arrived) < end:
+        return None
+    with memoryview(arrived) as view:
+        payload = bytes(view[_HEAD.size : end])
+    del arrived[:end]
+    return kind, number, payload
+
+
 def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> bytes:
     """Payload of a failure."""
     encoded = tuple((key, value.encode() if isinstance(value, str) else value) for key, value in metadata)
@@ -97,9 +119,12 @@ class Meeting:
     key: bytes
 
     @staticmethod
-    def at(secret: str, port: int) -> Meeting:
-        """The name is an abstract one of Linux: no file stands for it, and it is gone with the process."""
-        key = hmac.digest(secret.encode(), f"pipe {port}".encode(), "sha256")
+    def at(secret: str, port: int, host: str = "") -> Meeting:
+        """The name is an abstract one of Linux: no file stands for it, and it is gone with the process.
+
+        A router's place has its host and no secret: its clients show keys instead.
+        """
+        key = hmac.digest(secret.encode(), f"pipe {host}{port}".encode(), "sha256")
         return Meeting("\0cdp-pipe-" + hashlib.sha256(key).hexdigest()[:32], key)
 
     def proof(self, own: bytes, theirs: bytes, side: bytes) -> bytes:
@@ -109,6 +134,8 @@ class Meeting:
 
 class Framing(asyncio.Protocol):
     """One end of a pipe: cuts what arrives into frames."""
+
+    payload_bytes_max = PAYLOAD_BYTES_MAX
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -121,20 +148,9 @@ class Framing(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         arrived = self._arrived
         arrived += data
-        size = len(arrived)
         try:
-            while size >= _HEAD.size:
-                length, kind, number = _HEAD.unpack_from(arrived)
-                if length > (PAYLOAD_BYTES_MAX if self.is_proven else _PROOF_BYTES_MAX):
-                    raise FrameInvalid(f"{length} bytes")
-                end = _HEAD.size + length
-                if size < end:
-                    return
-                with memoryview(arrived) as view:
-                    payload = bytes(view[_HEAD.size : end])
-                del arrived[:end]
-                size -= end
-                self.received(kind, number, payload)
+            while frame := from_frame(arrived, self.payload_bytes_max if self.is_proven else _PROOF_BYTES_MAX):
+                self.received(*frame)
         except (FrameInvalid, msgspec.MsgspecError, struct.error):
             self.end()
 
@@ -147,7 +163,7 @@ class Framing(asyncio.Protocol):
     def send(self, kind: Kind, number: int, payload: bytes = b"") -> None:
         """Sends a frame, if the connection still stands."""
         if self.transport is not None:
-            self.transport.write(_HEAD.pack(len(payload), kind, number) + payload)
+            self.transport.write(to_frame(kind, number, payload))
 
     def end(self) -> None:
         """Ends the connection at once."""

@@ -1,4 +1,4 @@
-"""The shard's end of pipes: serves unary methods of its chain over a Unix socket."""
+"""The server's end of pipes, at a shard or a router: unary methods of its chain over a Unix socket."""
 
 from __future__ import annotations
 
@@ -27,17 +27,24 @@ _BACKLOG: Final = 64
 class PipeServer:
     """Accepts pipes and answers their calls, each in a task of its own."""
 
-    def __init__(self, secret: str, methods: Mapping[str, Serve]) -> None:
-        """`methods` by their path, inside the chain."""
-        self._secret, self.methods = secret, methods
+    def __init__(
+        self,
+        secret: str,
+        methods: Mapping[str, Serve],
+        host: str = "",
+        payload_bytes_max: int = frames.PAYLOAD_BYTES_MAX,
+    ) -> None:
+        """`methods` by their path, inside the chain; a router, which has no secret, is met by its host as well."""
+        self._secret, self.methods, self._host = secret, methods, host
+        self.payload_bytes_max = payload_bytes_max
         self.pipes = set[_Pipe]()
         self._listening: asyncio.Server | None = None
 
     async def listen(self, port: int) -> None:
-        """Accepts pipes of routers that know this shard by its port; without such a socket gRPC alone serves."""
+        """Accepts pipes of those that know this process by its port; without such a socket gRPC alone serves."""
         if sys.platform != "linux":
             return
-        meeting = Meeting.at(self._secret, port)
+        meeting = Meeting.at(self._secret, port, self._host)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.bind(meeting.name)
@@ -57,10 +64,11 @@ class PipeServer:
 
 
 class _Pipe(Framing):
-    """A pipe with one router."""
+    """A pipe with one router, or one client of a router."""
 
     def __init__(self, server: PipeServer, meeting: Meeting) -> None:
         super().__init__()
+        self.payload_bytes_max = server.payload_bytes_max
         self._server, self._meeting, self._nonce = server, meeting, secrets.token_bytes(frames.NONCE_BYTES)
         self._calls = dict[int, asyncio.Task[None]]()
         self._patience: asyncio.TimerHandle | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TypeVar
 
 from cdp.v1 import admin_pb2, ingest_pb2, moving_pb2, partition_pb2, segment_pb2, shard_pb2
 
 from cdp_query import pipeline
-from cdp_query.bind.bind import Binder
+from cdp_query.bind.bind import Binder, Findings
 from cdp_query.proof import prove
 from cdp_query.tree import Context, Question
 from cdp_router.background import Background
@@ -256,10 +257,10 @@ class ShardServer:
     async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
         return await self._workers.run(lambda _: work(), begun=begun)
 
-    def _question(self, message: segment_pb2.Question) -> Question:
+    def _question(self, message: segment_pb2.Question) -> _Read:
         """The question of a message. Trees of short ones are remembered: dashboards ask the same again and again."""
         encoded = message.SerializeToString()
-        return self._remembered(encoded) if len(encoded) <= LONG_QUESTION_BYTES else from_question(message)
+        return self._remembered(encoded) if len(encoded) <= LONG_QUESTION_BYTES else _Read(from_question(message))
 
     def _owned(self, number: int, epoch: int) -> Partition:
         """A partition that the shard answers for at this epoch; WrongEpoch otherwise, RequestInvalid if never."""
@@ -307,8 +308,16 @@ def _given(request: shard_pb2.ReadProfileRequest) -> tuple[int | None, int]:
     return (request.after.time_ms, request.after.given) if request.HasField("after") else (None, 0)
 
 
-def _question_of(encoded: bytes) -> Question:
-    return from_question(segment_pb2.Question.FromString(encoded))
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A question, and what was found out about its tree; what depends on an instant or on data is never kept."""
+
+    question: Question
+    findings: Findings = field(default_factory=Findings)
+
+
+def _question_of(encoded: bytes) -> _Read:
+    return _Read(from_question(segment_pb2.Question.FromString(encoded)))
 
 
 def _found_members(
@@ -326,11 +335,13 @@ def _found_members(
 
 
 def _evaluated(
-    read: Callable[[], Question], take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
+    read: Callable[[], _Read], take: Callable[[], Sequence[Captured]], context: Context, checkpoint: Checkpoint
 ) -> shard_pb2.EvaluateResponse:
     # Captured here, in the worker's thread: a capture takes the locks of partitions.
     started, views = monotonic_ms(), take()
-    found = pipeline.evaluate_all(read(), [view for _, view, _ in views], Binder(context), checkpoint)
+    asked = read()
+    binder = Binder(context, asked.findings)
+    found = pipeline.evaluate_all(asked.question, [view for _, view, _ in views], binder, checkpoint)
     positions = [
         ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
         for partition, view, _ in views

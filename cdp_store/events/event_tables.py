@@ -100,8 +100,8 @@ class EventTables:
 
     def is_read_by(self, reading: EventsReading) -> bool:
         """True if a reading still shows everything."""
-        delta = reading.delta
-        return reading.sealed is self._sealed and delta.delta is self._delta and len(delta) == len(self._delta)
+        delta, own = reading.delta, self._delta
+        return reading.sealed is self._sealed and delta.delta is own and delta.rows.shape[0] == len(own)
 
     def install_seal(self, sealed: SealedDelta) -> None:
         """Swaps a sealed prefix of the delta for its chunks, unless that delta was sealed meanwhile."""

@@ -42,6 +42,7 @@ from cdp_store.partition.refusals import Admission, elsewhere, suppressed
 from cdp_store.partition.suppressions import Suppressions
 from cdp_store.records.records import RecordBatch, Strings, join_batches
 
+_NOTHING_MOVES: Final = TransferReading({}, {})
 _LATE_CHANGES_MAX: Final = 16  # applied by a purge while writers wait; all others without the lock
 
 Result = TypeVar("Result")
@@ -154,8 +155,12 @@ class Partition:
 
     def capture_moving(self) -> tuple[PartitionView, TransferReading]:
         """A stable reading, with the state of the transfers of profiles at the same moment."""
-        with self._held():
-            return self._memory.capture(), self.identity.transfers.reading(self._memory.in_transit)
+        # Every question does this for every partition: without the generator of `_held`, and without empty tables.
+        with self._lock:
+            self._fuse.check()
+            transfers = self.identity.transfers
+            moving = _NOTHING_MOVES if transfers.is_empty else transfers.reading(self._memory.in_transit)
+            return self._memory.capture(), moving
 
     def with_identity(self, read: Callable[[IdentityState, Quarantine], Result]) -> Result:
         """Reads identifiers and quarantine while nothing changes; callable from any thread."""

@@ -73,6 +73,24 @@ def test_kernels_and_python_report_the_same(
             event(f"{type(report).__name__} by kernels: {compare(report, views, context, state)}")
 
 
+@pytest.mark.parametrize(("tie", "steps"), [("strict", (4, 0)), ("ordered", (4, 1))])
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_ties_are_told_apart_from_events_that_come_later(tie: str, steps: tuple[int, int], is_sealed: bool) -> None:
+    """A later event of the second step that is out of time shows whether an earlier one was taken."""
+    shards, late = Shards(), 8 * DAY_MS
+    for number, (first, second) in enumerate(((5000, 5000), (5001, 5000), (9000, 5000), (5000, late))):
+        who = user(f"u{number}")
+        shards.apply([Event(who, "A", first, {}), Event(who, "B", second, {}), Event(who, "B", 2 * late, {})])
+    if is_sealed:
+        shards.seal()
+    context = tree.Context(30 * DAY_MS)
+    report = pipeline.prepare(f'funnel("A" -> "B", within: 7d, tie: {tie})', None, context)
+    assert isinstance(report, tree.Funnel)
+    views = shards.capture()
+    assert compare(report, views, context)
+    assert pipeline.evaluate_all(report, views, Binder(context)).steps == steps
+
+
 @pytest.fixture(scope="module")
 def large() -> Shards:
     """A partition of more than a morsel of rows, with chunks that overlap, unsealed events, and a very busy user."""

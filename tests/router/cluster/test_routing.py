@@ -141,6 +141,22 @@ def test_only_what_moved_is_asked_for_again(over_a_call: bool) -> None:
     assert len(first.asked) == 2, "the map was learned"
 
 
+def test_an_address_that_was_kept_is_another_one_once_the_map_is_newer() -> None:
+    truth = _dealt()
+    routing, [first, second, third] = _cluster(truth)
+    for _ in range(2):
+        assert sum(map(len, _complete(routing))) == len(ALL)
+    assert len(routing._addresses) == 2 and first.asked == [[0, 2], [0, 2]]
+    truth[2] = PartitionClaim(2, 5, 2)
+    for _ in range(2):
+        found = {claim.partition: claim for answer in _complete(routing) for claim in answer}
+        assert found == truth
+    assert (first.asked[2:], third.asked) == ([[0, 2], [0], [0]], [[2], [2]])
+    assert second.asked == [[1, 3]] * 4
+    kept = ReadDigestRequest(cluster=CLUSTER.cluster, partitions=[pb.PartitionEpoch(partition=2, epoch=5)])
+    assert routing._addresses[READ_DIGEST, 2][1] == kept, "no question was written into it"
+
+
 @pytest.mark.parametrize("over_a_call", [False, True])
 def test_streams_cover_every_partition_once(over_a_call: bool) -> None:
     truth = _dealt() | {2: PartitionClaim(2, 5, 2), 3: PartitionClaim(3, 2, 0)}

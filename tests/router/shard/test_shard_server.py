@@ -17,8 +17,9 @@ from cdp_router.services.shard_services import add_shard_services
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
-from tests.router.local_cluster import far_deadline, open_store
-from tests.router.shard_client_contract import ShardClientContract, evaluation
+from tests.raw_records import Event, user
+from tests.router.local_cluster import NOW_MS, far_deadline, open_store
+from tests.router.shard_client_contract import ShardClientContract, evaluation, one
 
 
 class TestLocalShardClient(ShardClientContract):
@@ -79,6 +80,20 @@ def test_a_shard_remembers_what_short_questions_say(tmp_path: Path) -> None:
             assert (await server.evaluate(evaluation(text), far_deadline())).count == 0
         found = server._remembered.cache_info()
         assert (found.hits, found.misses) == (1, 2)
+        await server.close()
+
+    asyncio.run(test())
+
+
+def test_what_is_kept_with_a_question_is_no_answer(tmp_path: Path) -> None:
+    async def test() -> None:
+        server = ShardServer(open_store(tmp_path, 0), lambda error: None)
+        before = await server.evaluate(evaluation('did("Met") or did("Met")'), far_deadline())
+        assert (before.count, list(before.known.events)) == (0, [])
+        await server.deliver(one([Event(user(name), "Met", NOW_MS, {}) for name in "ab"]))
+        after = await server.evaluate(evaluation('did("Met") or did("Met")'), far_deadline())
+        assert (after.count, list(after.known.events)) == (2, ["Met"])
+        assert server._remembered.cache_info().hits == 1
         await server.close()
 
     asyncio.run(test())
