@@ -279,6 +279,22 @@ def test_a_recalled_profile_remembers_when_what_came_in_later_was_first_seen() -
     check(partitions, said)
 
 
+@pytest.mark.parametrize("homes", itertools.product([0, 1], [0, 1, 2]))
+def test_what_came_in_while_the_first_was_on_its_way_stands_after_it(homes: tuple[int, int]) -> None:
+    device, mail, ann = DEVICES[0], MAILS[1], USERS[0]
+    partitions, said = Placed({device: 0, mail: homes[0], ann: homes[1]}), list[Said]()
+    say(partitions, said, Event(device, "View", 1, {"n": 0}), Change(device, 1, {"plan": "a"}), Link(device, mail, 1))
+    partitions.depart(device, mail, homes[0])
+    say(partitions, said, Event(device, "View", 1, {"n": 1}), Change(device, 1, {"plan": "b"}), Link(mail, ann, 1))
+    assert partitions.arrive(0, homes[0])
+    partitions.settle()  # in one partition, the device's new row and the address's with its old records leave at once
+    partitions.validate()
+    check(partitions, said)
+    for number in range(partitions.count):
+        partitions.crash(number)
+    check(partitions, said)
+
+
 def settled_in(partitions: Partitions, said: list[Said]) -> list[Said]:
     for each in said:
         partitions.say(each)
