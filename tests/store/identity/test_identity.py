@@ -295,6 +295,20 @@ def test_what_came_in_while_the_first_was_on_its_way_stands_after_it(homes: tupl
     check(partitions, said)
 
 
+def test_what_moves_on_to_a_profile_stands_after_what_comes_home_to_it_from_the_same_partition() -> None:
+    device, mail, ann = DEVICES[0], MAILS[0], USERS[0]
+    partitions = Placed({device: 1, mail: 0, ann: 1})
+    said = settled_in(partitions, [Event(mail, "View", 1, {"n": 0}), Link(mail, ann, 1), Link(device, mail, 1)])
+    say(partitions, said, Apart(mail, ann), Event(device, "View", 1, {"n": 1}))
+    partitions.depart(device, mail, 0)
+    assert partitions.arrive(1, 0)
+    say(partitions, said, Event(device, "View", 1, {"n": 2}))
+    assert partitions.change(1, Recall(encode_identifier(*mail), encode_identifier(*ann)))
+    partitions.settle()  # the address is a guest beside the device, and both leave for one partition
+    partitions.validate()
+    check(partitions, said)
+
+
 def settled_in(partitions: Partitions, said: list[Said]) -> list[Said]:
     for each in said:
         partitions.say(each)
