@@ -68,7 +68,7 @@ class Origins:
             self.add(hashes, kept)
 
     def told_apart(self, batch: RecordBatch) -> RecordBatch:
-        """The contents of rows, assigned to the identifiers they came in under."""
+        """The contents of rows, assigned to the identifiers they came in under; of each in order of arrival."""
         joined = dict[int, int]()
         for number in range(len(batch.identities)):
             top = self._joined_entry(batch.identities[number])
@@ -78,7 +78,9 @@ class Origins:
             return unified(batch)
         reading = self._reading(joined)
         of_joined = np.isin(batch.record_identities, np.array([*joined], np.uint32))
-        stays = np.flatnonzero(~(is_creation(batch) & of_joined))
+        # An identifier under another one may have a row too: what it holds came in after all that is under the other.
+        order = np.argsort(~of_joined, kind="stable")
+        stays = order[~(is_creation(batch) & of_joined)[order]]
         told = reading.told_apart(batch)
         return unified(join_batches((told.take(stays), self._created(reading.tree.tolist()))))
 

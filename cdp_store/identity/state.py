@@ -139,9 +139,11 @@ class IdentityState:
         return bool(stands) and self.names.get(self.names.root(entry)) in self.transfers.underway()
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-        """The departures among these that still have to be made."""
+        """The departures among these that are to be made next: those of guests alone, since at home their records stand
+        before what came in meanwhile; else the rest, whose records stand after it."""
         wanted = set(self.due_moves().departures)
-        return tuple(move for move in moves if move in wanted)
+        due = tuple(move for move in moves if move in wanted)
+        return tuple(move for move in due if move[0] == move[1]) or due
 
     @property
     def is_due(self) -> bool:
@@ -255,10 +257,8 @@ class IdentityState:
                     self._astray.discard(top)  # logs of earlier versions do not record that all were home
             if self.names.root(top) == top:  # else its earlier records are under another's in this partition
                 tree = self.names.subtree(top)
-                above = [int(self.names.parent.filled()[entry]) for entry in tree[1:]]
-                parents += [
-                    (self.names.get(entry), self.names.get(over)) for entry, over in zip(tree[1:], above, strict=True)
-                ]
+                above = self.names.parent.filled()
+                parents += [(self.names.get(entry), self.names.get(above[entry])) for entry in tree[1:]]
                 gone.update(tree)
             self._due.discard(top)
             self.guests.discard(top)

@@ -279,6 +279,36 @@ def test_a_recalled_profile_remembers_when_what_came_in_later_was_first_seen() -
     check(partitions, said)
 
 
+@pytest.mark.parametrize("homes", itertools.product([0, 1], [0, 1, 2]))
+def test_what_came_in_while_the_first_was_on_its_way_stands_after_it(homes: tuple[int, int]) -> None:
+    device, mail, ann = DEVICES[0], MAILS[1], USERS[0]
+    partitions, said = Placed({device: 0, mail: homes[0], ann: homes[1]}), list[Said]()
+    say(partitions, said, Event(device, "View", 1, {"n": 0}), Change(device, 1, {"plan": "a"}), Link(device, mail, 1))
+    partitions.depart(device, mail, homes[0])
+    say(partitions, said, Event(device, "View", 1, {"n": 1}), Change(device, 1, {"plan": "b"}), Link(mail, ann, 1))
+    assert partitions.arrive(0, homes[0])
+    partitions.settle()  # in one partition, the device's new row and the address's with its old records leave at once
+    partitions.validate()
+    check(partitions, said)
+    for number in range(partitions.count):
+        partitions.crash(number)
+    check(partitions, said)
+
+
+def test_what_moves_on_to_a_profile_stands_after_what_comes_home_to_it_from_the_same_partition() -> None:
+    device, mail, ann = DEVICES[0], MAILS[0], USERS[0]
+    partitions = Placed({device: 1, mail: 0, ann: 1})
+    said = settled_in(partitions, [Event(mail, "View", 1, {"n": 0}), Link(mail, ann, 1), Link(device, mail, 1)])
+    say(partitions, said, Apart(mail, ann), Event(device, "View", 1, {"n": 1}))
+    partitions.depart(device, mail, 0)
+    assert partitions.arrive(1, 0)
+    say(partitions, said, Event(device, "View", 1, {"n": 2}))
+    assert partitions.change(1, Recall(encode_identifier(*mail), encode_identifier(*ann)))
+    partitions.settle()  # the address is a guest beside the device, and both leave for one partition
+    partitions.validate()
+    check(partitions, said)
+
+
 def settled_in(partitions: Partitions, said: list[Said]) -> list[Said]:
     for each in said:
         partitions.say(each)
