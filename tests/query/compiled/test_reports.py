@@ -91,6 +91,22 @@ def test_ties_are_told_apart_from_events_that_come_later(tie: str, steps: tuple[
     assert pipeline.evaluate_all(report, views, Binder(context)).steps == steps
 
 
+@pytest.mark.parametrize("count", [5, 100])
+def test_events_of_overlapping_chunks_are_put_in_order(count: int) -> None:
+    """One event of the first step precedes one of the second closely, and lies in the later of two chunks."""
+    shards, who, middle = Shards(), user("u"), count // 2 * 20_000
+    for start in (0, 10_000):
+        shards.apply([Event(who, "A", start + 20_000 * number, {}) for number in range(count)])
+        shards.seal()
+    shards.apply([Event(who, "B", middle + 13_000, {})])
+    context = tree.Context(DAY_MS)
+    report = pipeline.prepare('funnel("A" -> "B", within: 4s)', None, context)
+    assert isinstance(report, tree.Funnel)
+    views = shards.capture()
+    assert compare(report, views, context)
+    assert pipeline.evaluate_all(report, views, Binder(context)).steps == (1, 1)
+
+
 @pytest.fixture(scope="module")
 def large() -> Shards:
     """A partition of more than a morsel of rows, with chunks that overlap, unsealed events, and a very busy user."""
