@@ -69,7 +69,7 @@ def test_keys_certificates_audit_and_what_is_withheld(tmp_path: Path) -> None:
             ).status_code
             == 401
         )
-        assert "1 of 1 users" in _cdp(key["all"], tls, "query", "everyone", "--address", router)
+        assert "1 of 1 user (" in _cdp(key["all"], tls, "query", "everyone", "--address", router)
         assert "personal: email" in _cdp(key["all"], tls, "privacy", "mark", "email", "--address", router)
         assert "fewer than 10" in _cdp(key["analyst"], tls, "query", "everyone", "--address", router)
         assert "profile-read" in _cdp(key["analyst"], tls, "query", 'email = "x"', "--address", router)
