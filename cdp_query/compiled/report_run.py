@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -90,7 +89,9 @@ class ReportRun:
         found = run(
             program, Names.of(self.names), self.views, populations, context, self.checkpoint, _decided, reported
         )
-        self.stats = reduce(merge_stats, (self.stats, found.stats))
+        # A report of two calls is one evaluation.
+        again = {node: replace(own, rows_true=0, evaluations=0) for node, own in self.stats.items()}
+        self.stats = merge_stats(again, found.stats)
         self.size, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
         return int(count)
 
