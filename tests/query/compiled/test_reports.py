@@ -15,6 +15,7 @@ from cdp_query.bind.bind import Binder
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.partial import Partial
 from cdp_query.reports.registry import run_report
+from cdp_query.reports.retention_report import RetentionPart
 from cdp_store.limits import DAY_MS, MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
 from tests import strategies
@@ -89,6 +90,35 @@ def test_ties_are_told_apart_from_events_that_come_later(tie: str, steps: tuple[
     views = shards.capture()
     assert compare(report, views, context)
     assert pipeline.evaluate_all(report, views, Binder(context)).steps == steps
+
+
+@pytest.mark.parametrize(
+    ("returns", "expected"),
+    [
+        ("B", (3, 1)),  # at the instant of the entry, a millisecond later, and in the last one of the first day
+        ("A", (2, 0)),  # another event at the instant of the entry, and a millisecond later
+    ],
+)
+@pytest.mark.parametrize("start", ["", ", start: calendar"])
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_returns_count_from_the_instant_of_the_entry(
+    returns: str, expected: tuple[int, int], start: str, is_sealed: bool
+) -> None:
+    shards, entered = Shards(), 10 * DAY_MS
+    for number, gap in enumerate((0, 1, -1, DAY_MS, DAY_MS - 1)):
+        shards.apply([Event(user(f"u{number}"), "A", entered, {}), Event(user(f"u{number}"), "B", entered + gap, {})])
+    for number, gap in enumerate((0, 1)):
+        shards.apply([Event(user(f"again{number}"), "A", entered + each, {}) for each in (0, gap)])
+    if is_sealed:
+        shards.seal()
+    context = tree.Context(30 * DAY_MS)
+    report = pipeline.prepare(f'retention("A", return: "{returns}", unit: day, periods: 2{start})', None, context)
+    assert isinstance(report, tree.Retention)
+    views = shards.capture()
+    assert compare(report, views, context)
+    part = pipeline.evaluate_all(report, views, Binder(context)).report
+    assert isinstance(part, RetentionPart)
+    assert [cohort.returned for cohort in part.cohorts.values()] == [expected]
 
 
 @pytest.mark.parametrize("count", [5, 100])
