@@ -14,6 +14,7 @@ from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.partial import Partial
+from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.registry import run_report
 from cdp_query.reports.retention_report import RetentionPart
 from cdp_store.limits import DAY_MS, MORSEL_ROWS
@@ -119,6 +120,19 @@ def test_returns_count_from_the_instant_of_the_entry(
     part = pipeline.evaluate_all(report, views, Binder(context)).report
     assert isinstance(part, RetentionPart)
     assert [cohort.returned for cohort in part.cohorts.values()] == [expected]
+
+
+def test_an_attempt_is_open_while_any_time_is_left() -> None:
+    shards, now = Shards(), 30 * DAY_MS
+    shards.apply([Event(user(f"u{left}"), "A", now - DAY_MS + left, {}) for left in (-1, 0, 1, 2)])
+    shards.apply([Event(user("u2"), "B", now, {})])  # it is at the end
+    report, context = pipeline.prepare('funnel("A" -> "B", within: 1d)', None, tree.Context(now)), tree.Context(now)
+    assert isinstance(report, tree.Funnel)
+    views = shards.capture()
+    assert compare(report, views, context)
+    part = pipeline.evaluate_all(report, views, Binder(context)).report
+    assert isinstance(part, FunnelPart)
+    assert part.incomplete == 1
 
 
 @pytest.mark.parametrize("count", [5, 100])
