@@ -129,5 +129,7 @@ def broken_down(question: tree.Question, by: str | None) -> tree.Question:
     if isinstance(question, tree.Funnel) and question.by_attribute is None:
         return replace(question, by_attribute=by)
     if isinstance(question, tree.Funnel | tree.Breakdown | tree.Report):
+        if isinstance(question, tree.Funnel):
+            raise QueryInvalid(f"the funnel is broken down by {question.by_attribute!r} already; give one attribute")
         raise QueryInvalid("a breakdown by an attribute takes a segment or a funnel")
     return tree.Breakdown(question, by)

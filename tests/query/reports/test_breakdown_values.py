@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp_query import tree
+from cdp_query import pipeline, tree
+from cdp_query.errors import QueryInvalid
 from cdp_query.reports.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key
 from cdp_router.cli.console import value_label
 from cdp_router.contract.key_values import from_key_value, to_key_value
@@ -147,3 +148,8 @@ def test_objects_in_lists_are_one_row_whatever_the_order_of_their_fields() -> No
 def test_a_float_key_from_an_older_shard_meets_the_integers_row(value: float) -> None:
     message = to_key_value((int(Kind.FLOAT), value))
     assert from_key_value(message) == oracle.number_key(value)
+
+
+def test_a_funnel_is_broken_down_by_one_attribute() -> None:
+    with pytest.raises(QueryInvalid, match="broken down by 'plan' already"):
+        pipeline.read('funnel("A" -> "B", by: plan)', "country")
