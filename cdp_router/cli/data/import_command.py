@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -207,6 +208,7 @@ def _load_all(client: Client, mapping: ColumnMapping, reading: Reading, sources:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=OUT) as progress, ThreadPoolExecutor(BATCHES_IN_FLIGHT) as threads:
+        started = time.monotonic()
         loading, broken, is_interrupted = _Loading(client, mapping, threads, progress, reading, label), "", False
         try:
             for source in sources:
@@ -216,7 +218,7 @@ def _load_all(client: Client, mapping: ColumnMapping, reading: Reading, sources:
         except KeyboardInterrupt:
             is_interrupted = True
             loading.interrupt()
-        seconds = sum(task.elapsed or 0.0 for task in progress.tasks)
+        seconds = time.monotonic() - started
     _summarise(loading, seconds)
     if is_interrupted:
         ERR.print(f"interrupted: {loading.acknowledged}. {_REPEAT}", soft_wrap=True)
