@@ -116,15 +116,15 @@ class _Loading:
     def load(self, source: Source, task: TaskID) -> None:
         """Sends a file; returns when all of it is acknowledged."""
         self.in_order = False
-        ids = ContentIds(self.label)
+        ids, before = ContentIds(self.label), self.accepted + self.duplicates
         for piece in self._pieces(source, ids):
             self._send(source, piece)
-            self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates)
+            self.progress.update(task, completed=piece.done, rows=self.accepted + self.duplicates - before)
             while len(self.in_flight) >= self._in_flight_max(piece):
                 self._settle()
         while self.in_flight:
             self._settle()
-        self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates)
+        self.progress.update(task, completed=source.size, rows=self.accepted + self.duplicates - before)
 
     def interrupt(self) -> None:
         """Gives up the batches in flight, which the cluster may accept all the same."""
