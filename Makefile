@@ -42,7 +42,7 @@ demo: warm ## Start a cluster on real data, ask it twelve questions, stop it
 	@$(BIN)/python -m benchmarks.demo
 
 test: warm ## Run all tests but the longest (minutes)
-	$(USUAL) -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --ignore tests/clients $(NOT_LOADED)
+	$(USUAL) -n 3 --dist loadfile --no-loadscope-reorder -m "not long" --ignore tests/clients $(NOT_LOADED)
 
 test-long: warm ## Run the longest: clusters that are killed, moved, damaged, and loaded by many clients (minutes)
 	$(PYTEST) -n 2 --dist loadfile -m long

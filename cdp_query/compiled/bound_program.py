@@ -16,7 +16,15 @@ from cdp_query.compiled.descriptors import (
     property_table,
     unsealed_fields,
 )
-from cdp_query.compiled.kernels.layout import BOUND_FIELDS, PART_FIELDS, TEST_FIELDS
+from cdp_query.compiled.kernels.layout import (
+    BOUND_FIELDS,
+    COUNT_LEAF,
+    LEAF_FIRST_MS,
+    LEAF_KIND,
+    LEAF_LAST_MS,
+    PART_FIELDS,
+    TEST_FIELDS,
+)
 from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import test_row
 from cdp_query.evaluate.needs import check_bytes
@@ -79,6 +87,7 @@ def bind_program(
         first_row += view.row_count
         one = _OneView(view, names, instant_ms, stats, kept)
         tables = [one.chunks(events, is_gathered=is_gathered) for events, is_gathered in events_of]
+        _check_steps(program, tables)
         bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
         tests.append([one.test(test, program, tables[test.leaf]) for test in program.tests])
         for table in tables:
@@ -93,6 +102,13 @@ def bind_program(
         events_max,
         kept,
     )
+
+
+def _check_steps(program: Program, tables: Sequence[ChunkTable | None]) -> None:
+    """Raises QueryTooLarge if the events of a step in one partition may take too much memory."""
+    for leaf, row, table in zip(program.leaves, program.rows, tables, strict=True):
+        if leaf.is_gathered and row[LEAF_KIND] == COUNT_LEAF and table is not None:
+            check_bytes(_GATHERED * table.events_between(row[LEAF_FIRST_MS], row[LEAF_LAST_MS]))
 
 
 _Row = tuple[int, ...]
@@ -113,8 +129,6 @@ class _OneView:
             return None
         table = chunk_table_of(self.view, events, is_gathered=is_gathered)
         self.kept.append(table)
-        if is_gathered:
-            check_bytes(table.events * _GATHERED)
         return table
 
     def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:

@@ -126,6 +126,11 @@ class ChunkTable:
     events: int
     overlap_ms: int
 
+    def events_between(self, first_ms: int, last_ms: int) -> int:
+        """Number of events in the chunks that an interval touches."""
+        inside = (self.rows[:, CHUNK_FIRST_MS] <= last_ms) & (self.rows[:, CHUNK_LAST_MS] >= first_ms)
+        return int(self.rows[inside, CHUNK_EVENTS].sum())
+
 
 def chunk_table(view: PartitionView, names: tuple[int, ...], *, is_gathered: bool = False) -> ChunkTable:
     """The sealed chunks of event names, or all of their events as chunks in order of time."""

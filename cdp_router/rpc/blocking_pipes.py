@@ -22,6 +22,7 @@ REQUEST_BYTES_MAX: Final = 1 << 16
 CLIENT_PAYLOAD_BYTES_MAX: Final = REQUEST_BYTES_MAX + (1 << 14)  # with the head of a call
 _AGAIN_SECONDS: Final = 1.0  # after a socket that is not there, or is somebody else's
 _NUMBERS: Final = 1 << 32
+_SECONDS_MAX: Final = 1e6  # sockets take no longer ones, and no NaN
 _PEER: Final = struct.Struct("3i")  # process, user and group
 
 
@@ -39,13 +40,14 @@ class BlockingPipes:
         AioRpcError as over gRPC, except UNAVAILABLE: gRPC has its own way with a router that is gone or shuts down.
         """
         until = time.monotonic() + seconds
-        if len(message) > REQUEST_BYTES_MAX or (pipe := self._taken(until)) is None:
+        if not seconds < _SECONDS_MAX or len(message) > REQUEST_BYTES_MAX or (pipe := self._taken(until)) is None:
             return None
         head = CallHead(path, seconds, (*outgoing_metadata(), *self._shown))
         is_whole = False
         try:
             pipe.send(Kind.CALL, frames.to_call(head, message), until)
             kind, answer = pipe.receive(until)
+            failure = from_failure(answer) if kind == Kind.FAILURE else None
             is_whole = kind in (Kind.ANSWER, Kind.FAILURE)
         except TimeoutError:
             raise from_failure(to_failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")) from None
@@ -57,9 +59,8 @@ class BlockingPipes:
                 self._idle.append(pipe)
             else:
                 pipe.close()
-        if kind != Kind.FAILURE:
+        if failure is None:
             return answer if is_whole else None
-        failure = from_failure(answer)
         if failure.code() is grpc.StatusCode.UNAVAILABLE:
             return None
         raise failure

@@ -15,6 +15,7 @@ from cdp_router.rpc.principal import ANYBODY, Principal
 
 REQUEST_ID: Final = "x-request-id"
 ATTEMPTS: Final = "grpc-previous-rpc-attempts"
+_ATTEMPTS_DIGITS_MAX: Final = 10
 _REQUEST_ID_CHARS_MAX: Final = 128
 _REQUEST_ID_BYTES: Final = 8
 
@@ -53,7 +54,7 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
     for key, value in metadata:
         if key == REQUEST_ID and isinstance(value, str) and is_usable(value):
             request_id = value
-        elif key == ATTEMPTS and isinstance(value, str) and value.isdecimal():
+        elif key == ATTEMPTS and isinstance(value, str) and value.isdecimal() and len(value) < _ATTEMPTS_DIGITS_MAX:
             attempts = int(value)
     call = Call(service, method, request_id or secrets.token_hex(_REQUEST_ID_BYTES), started, attempts)
     _CURRENT.set(call)

@@ -23,6 +23,7 @@ from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 NONCE_BYTES: Final = 32
 PROOF_SECONDS: Final = 1.0  # for both proofs; what takes longer is no pipe
 PAYLOAD_BYTES_MAX: Final = SHARD_MESSAGE_BYTES_MAX + (1 << 16)
+HEAD_BYTES_MAX: Final = (1 << 16) - 1
 _PROOF_BYTES_MAX: Final = 256
 _HEAD: Final = struct.Struct("<IBI")
 _CALL: Final = struct.Struct("<H")
@@ -66,8 +67,10 @@ class FrameInvalid(Exception):
 
 
 def to_call(head: CallHead, message: bytes) -> bytes:
-    """Payload of a call."""
+    """Payload of a call; FrameInvalid if its head is too long."""
     encoded = msgspec.msgpack.encode(head)
+    if len(encoded) > HEAD_BYTES_MAX:
+        raise FrameInvalid(f"the head of a call has {len(encoded):,} bytes, and at most {HEAD_BYTES_MAX:,} fit")
     return _CALL.pack(len(encoded)) + encoded + message
 
 
@@ -105,10 +108,14 @@ def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> 
 
 
 def from_failure(payload: bytes) -> grpc.aio.AioRpcError:
-    """The same error that a call over gRPC raises."""
-    failure = _FAILURES.decode(payload)
-    texts = [(key, value if key.endswith("-bin") else value.decode()) for key, value in failure.metadata]
-    return grpc.aio.AioRpcError(_CODES[failure.code], grpc.aio.Metadata(), grpc.aio.Metadata(*texts), failure.details)
+    """The same error that a call over gRPC raises; FrameInvalid if it cannot be read."""
+    try:
+        failure = _FAILURES.decode(payload)
+        texts = [(key, value if key.endswith("-bin") else value.decode()) for key, value in failure.metadata]
+        code = _CODES[failure.code]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+        raise FrameInvalid(f"a failure that cannot be read: {error}") from error
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*texts), failure.details)
 
 
 @dataclass(frozen=True, slots=True)

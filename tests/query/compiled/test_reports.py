@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from random import Random
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
 from cdp_query.compiled.report_run import ReportRun
+from cdp_query.errors import QueryTooLarge
 from cdp_query.partial import Partial
 from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.registry import run_report
@@ -133,6 +135,19 @@ def test_an_attempt_is_open_while_any_time_is_left() -> None:
     part = pipeline.evaluate_all(report, views, Binder(context)).report
     assert isinstance(part, FunnelPart)
     assert part.incomplete == 1
+
+
+def test_steps_of_too_many_events_are_refused_unless_the_window_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdp_query.evaluate.needs.check_bytes.__defaults__", (40 * 1024,))
+    shards = Shards()
+    shards.apply([Event(user(f"u{number}"), "A", number * DAY_MS, {}) for number in range(2000)])
+    shards.apply([Event(user("u1999"), "B", 1999 * DAY_MS + 1, {})])
+    shards.seal()
+    context, views = tree.Context(2001 * DAY_MS), shards.capture()
+    for window, is_refused in (("", True), (", last: 100d", False)):
+        report = pipeline.prepare(f'funnel("A" -> "B", within: 7d{window})', None, context)
+        with pytest.raises(QueryTooLarge, match="shorter window") if is_refused else nullcontext():
+            assert pipeline.evaluate_all(report, views, Binder(context)).steps[1] == 1
 
 
 @pytest.mark.parametrize("count", [5, 100])

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from cdp.v1 import query_pb2
+from msgspec.msgpack import encode
 
 from cdp_query.errors import QueryInvalid
 from cdp_router.client import Client
@@ -221,6 +222,47 @@ def test_a_router_that_goes_away_meanwhile_is_asked_over_grpc() -> None:
             pipe.end()
         assert await asked is None
         await piped.router.left.wait()
+
+    _run(test)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, 1e10])
+def test_deadlines_that_no_socket_takes_are_left_to_grpc(seconds: float) -> None:
+    async def test(piped: _Piped) -> None:
+        assert await piped.ask(seconds=seconds) is None
+        assert not piped.server.pipes
+
+    _run(test)
+
+
+@pytest.mark.parametrize(
+    "failure", [b"\xff" * 50, encode([99, "", []]), encode([3, "", [["key", b"\xff"]]]), encode(["?"])]
+)
+def test_a_failure_that_cannot_be_read_ends_its_pipe(failure: bytes) -> None:
+    async def test(piped: _Piped) -> None:
+        asked = asyncio.create_task(piped.ask())
+        await piped.router.entered.wait()
+        [pipe] = piped.server.pipes
+        pipe.send(Kind.FAILURE, 1, failure)
+        assert await asked is None
+        assert not piped.pipes._idle
+
+    _run(test)
+
+
+def test_a_head_that_fits_no_frame_is_left_to_grpc() -> None:
+    async def test(piped: _Piped) -> None:
+        piped.pipes._shown = (("authorization", "k" * pipe_frames.HEAD_BYTES_MAX),)
+        assert await piped.ask() is None
+
+    _run(test)
+
+
+def test_an_absurd_number_of_attempts_counts_as_none() -> None:
+    async def test(piped: _Piped) -> None:
+        piped.router.may_answer.set()
+        piped.pipes._shown = (*SHOWN, ("grpc-previous-rpc-attempts", "9" * 5000))
+        assert await piped.ask() == 8
 
     _run(test)
 
