@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import subprocess
@@ -44,12 +45,11 @@ class _Interrupted:
     """Takes some batches; the one after those interrupts the command, and is in flight then."""
 
     def __init__(self, batches: int) -> None:
-        self.left = batches
+        self.batches, self.numbers = batches, itertools.count()
 
     def __call__(self, _: ingest_pb2.Batch) -> ingest_pb2.BatchResult:
-        if not self.left:
+        if next(self.numbers) == self.batches:  # threads send: no two have one number
             signal.raise_signal(signal.SIGINT)
-        self.left -= 1
         return ingest_pb2.BatchResult(accepted=4000)
 
 
