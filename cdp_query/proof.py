@@ -1,7 +1,7 @@
 """Proofs that one user is in a segment or is not: the verdict of every part, and the evidence for it.
 
-Verdicts come from the same kernels that count members, so that the proof's verdict is membership. The evidence shown
-with them is gathered for the one row only.
+The evaluator of cdp_query/evaluate gives the verdicts. Tests compare it with the compiled one, which counts members.
+Evidence is gathered for the one row only.
 """
 
 from __future__ import annotations

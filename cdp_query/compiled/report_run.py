@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,7 +13,7 @@ from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.bound_program import Names
-from cdp_query.compiled.descriptors import chunk_table_of
+from cdp_query.compiled.descriptors import ChunkTable, chunk_table_of
 from cdp_query.compiled.kernels.layout import CHUNK_FIRST_MS, CHUNK_LAST_MS, DO_LEAF
 from cdp_query.compiled.leaves import can_read
 from cdp_query.compiled.program_parts import Program
@@ -29,7 +29,8 @@ _NOTHING: Final[I64] = np.zeros(0, np.int64)
 
 @dataclass(slots=True)
 class ReportRun:
-    """All partitions of a shard on which a report is evaluated at once; its names are numbers of the question.
+    """All partitions of a shard on which a report is evaluated at once; its names are numbers of the question, and
+    `known` are the names themselves.
 
     `stats` and `size`, the number of users in the population, are known once something ran.
     """
@@ -38,6 +39,7 @@ class ReportRun:
     binder: Binder
     checkpoint: Checkpoint
     names: SchemaReading
+    known: Names
     stats: Mapping[int, NodeStats] = field(default_factory=dict)
     size: int = 0
 
@@ -46,7 +48,8 @@ class ReportRun:
         cls, report: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
     ) -> ReportRun:
         """The run of a report."""
-        return cls(views, binder, checkpoint, numbered_names(binder.names(report)))
+        names = numbered_names(binder.names(report))
+        return cls(views, binder, checkpoint, names, Names.of(names))
 
     def can_read(self, *events: BoundEvents) -> bool:
         """True if kernels can read these events."""
@@ -55,8 +58,7 @@ class ReportRun:
 
     def extent(self, events: BoundEvents, interval: Interval) -> Interval | None:
         """The part of an interval in which such events may lie; None if there is none."""
-        names = [Names.of(self.names).events[at] for at in events.names]
-        rows = np.concatenate([chunk_table_of(view, names, is_gathered=True).rows for view in self.views])
+        rows = np.concatenate([table.rows for table in self._tables(events)])
         first_ms, last_ms = rows[:, CHUNK_FIRST_MS], rows[:, CHUNK_LAST_MS]
         inside = (first_ms <= interval.last_ms) & (last_ms >= interval.first_ms)
         if not inside.any() or interval.last_ms < interval.first_ms:
@@ -66,8 +68,11 @@ class ReportRun:
 
     def overlap_ms(self, events: BoundEvents) -> int:
         """Milliseconds that an event may lie before one of an earlier chunk."""
-        names = [Names.of(self.names).events[at] for at in events.names]
-        return max(chunk_table_of(view, names, is_gathered=True).overlap_ms for view in self.views)
+        return max(table.overlap_ms for table in self._tables(events))
+
+    def _tables(self, events: BoundEvents) -> Iterator[ChunkTable]:
+        names = [self.known.events[at] for at in events.names]
+        return (chunk_table_of(view, names, is_gathered=True) for view in self.views)
 
     def program(self) -> Program:
         """A program without any leaf yet."""
@@ -86,9 +91,7 @@ class ReportRun:
         context = self.binder.context
         populations = [population_of(view, context) for view in self.views]
         reported = Reported(output, entries, returned or {})
-        found = run(
-            program, Names.of(self.names), self.views, populations, context, self.checkpoint, _decided, reported
-        )
+        found = run(program, self.known, self.views, populations, context, self.checkpoint, _decided, reported)
         # A report of two calls is one evaluation.
         again = {node: replace(own, rows_true=0, evaluations=0) for node, own in self.stats.items()}
         self.stats = merge_stats(again, found.stats)

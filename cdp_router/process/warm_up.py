@@ -81,7 +81,7 @@ def warm_kernels(progress: Callable[[int, int], None] | None = None, evaluator: 
 
 
 def warm_evaluator() -> None:
-    """Compiles the kernels for whole questions, which take as long as a third of all."""
+    """Compiles the kernels for whole questions; they take about as long as all others together."""
     pipeline.evaluate(
         pipeline.segment_of(pipeline.read("everyone", None)),
         Partition(PartitionId(0), _KEY).capture(),

@@ -139,8 +139,7 @@ class IdentityState:
         return bool(stands) and self.names.get(self.names.root(entry)) in self.transfers.underway()
 
     def still_due(self, moves: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-        """The departures among these that are to be made next: those of guests alone, since at home their records stand
-        before what came in meanwhile; else the rest, whose records stand after it."""
+        """The departures to make next: guests leave first and alone, as at home their records stand first."""
         wanted = set(self.due_moves().departures)
         due = tuple(move for move in moves if move in wanted)
         return tuple(move for move in due if move[0] == move[1]) or due

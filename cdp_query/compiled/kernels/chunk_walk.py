@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.compiled.kernels.arguments import Memory
+from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.count_leaf import count_chunk, count_masked
 from cdp_query.compiled.kernels.days_leaf import mark_days
 from cdp_query.compiled.kernels.event_walk import (
@@ -16,6 +16,7 @@ from cdp_query.compiled.kernels.event_walk import (
     is_covered,
     is_outside,
     mask_events,
+    note_chunks,
     run_arrays,
     runs_of,
 )
@@ -27,15 +28,17 @@ from cdp_query.compiled.kernels.layout import (
     DAYS_LEAF,
     ENTRY_LEAF,
     FILL_LEAF,
+    LEAF_FILTER,
+    LEAF_FILTER_END,
     RETURN_LEAF,
     SUM_LEAF,
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.retention_leaf import enter_chunk, return_chunk
-from cdp_query.compiled.kernels.sum_leaf import add_chunk
+from cdp_query.compiled.kernels.sum_leaf import ANY_SCALE, add_chunk
 from cdp_query.compiled.kernels.trend_leaf import tally_chunk
 from cdp_store.arrays import I64, U8, U32
-from cdp_store.kernels.jit import leaf
+from cdp_store.kernels.jit import inlined, leaf
 
 
 @leaf
@@ -127,3 +130,36 @@ def _hand_on(
         enter_chunk(chunk, first, last, passes, numbers)
     elif kind == RETURN_LEAF:
         return_chunk(leaf_row, chunk, first, last, passes, numbers, memory.periods, memory.days)
+
+
+@leaf
+def note_leaf(tables: Tables, results: Results, number: int, own: int, counters: I64) -> None:
+    """Counts the chunks that a leaf reads in a partition, once."""
+    if not results.noted[number, own]:
+        results.noted[number, own] = np.uint8(1)
+        leaf_row = tables.leaves[own]
+        filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
+        note_chunks(leaf_row, tables.bounds[number, own], filters, tables.tests[number], counters)
+
+
+@inlined
+def walk_leaf(
+    tables: Tables,
+    memory: Memory,
+    number: int,
+    own: int,
+    kind: int,
+    morsel: int,
+    wanted: U8,
+    is_narrow: bool,
+    window: U32,
+    numbers: I64,
+    counters: I64,
+) -> None:
+    """Hands the events of a leaf in one partition to a pass (see `walk_chunks`)."""
+    leaf_row = tables.leaves[own]
+    filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
+    walk_chunks(
+        kind, leaf_row, tables.bounds[number, own], filters, tables.tests[number], morsel, memory, wanted,
+        is_narrow, ANY_SCALE, window, numbers, counters,
+    )  # fmt: skip

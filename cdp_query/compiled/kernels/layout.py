@@ -1,6 +1,7 @@
 """Columns of the tables that a program is made of: all are i64, so that one kernel takes them whatever they describe.
 
-A table's row is a struct; the constants number its fields. Addresses are those of arrays that `Held` keeps alive.
+A table's row is a struct; the constants number its fields. Addresses are those of arrays that `BoundProgram.kept` keeps
+alive.
 """
 
 from __future__ import annotations
@@ -170,5 +171,6 @@ COUNT_EVALUATIONS: Final = 8
 COUNTERS: Final = 9
 
 SUM_SCALE: Final = 4  # the greatest of stored decimals: all are added up as if they had it
+FEW: Final = 16  # rows are few if they are one in so many, or fewer: then only their events are looked at
 SUM_MAX: Final = 1 << 62
 DAYS_MAX: Final = 64  # local days of a window: a bit each

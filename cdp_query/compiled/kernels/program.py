@@ -7,6 +7,7 @@ import numpy as np
 from cdp_query.compiled.kernels.addresses import cycles, u8s
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.attribute_leaf import attribute_leaf
+from cdp_query.compiled.kernels.chunk_walk import note_leaf
 from cdp_query.compiled.kernels.event_leaf import event_leaf
 from cdp_query.compiled.kernels.layout import (
     ALL_OPEN,
@@ -27,6 +28,7 @@ from cdp_query.compiled.kernels.layout import (
     DO_SKIP_IF_NONE,
     DO_TRUE,
     ENTRY_LEAF,
+    FEW,
     LEAF_FILTER,
     LEAF_FILTER_END,
     LEAF_KIND,
@@ -41,13 +43,10 @@ from cdp_query.compiled.kernels.layout import (
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.report_leaves import entry_leaf, ordered_leaf, return_leaf, trend_leaf
-from cdp_query.compiled.kernels.sequence_leaf import note
 from cdp_query.compiled.kernels.values import copy_mask
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
-
-_MORSEL_ROWS = 1 << 16
-FEW = 16  # one row in so many, or fewer
+from cdp_store.limits import MORSEL_ROWS
 
 
 @kernel
@@ -55,10 +54,10 @@ def run_program(tables: Tables, memory: Memory, results: Results, first_part: in
     """Evaluates a program on partitions first_part:last_part, morsel by morsel."""
     for number in range(first_part, last_part):
         part, rows = tables.parts[number], tables.parts[number, PART_ROWS]
-        for morsel in range((rows + _MORSEL_ROWS - 1) // _MORSEL_ROWS):
-            n = min(rows - morsel * _MORSEL_ROWS, _MORSEL_ROWS)
+        for morsel in range((rows + MORSEL_ROWS - 1) // MORSEL_ROWS):
+            n = min(rows - morsel * MORSEL_ROWS, MORSEL_ROWS)
             _run_morsel(tables, memory, results, number, morsel, n)
-            start = part[PART_FIRST_ROW] + morsel * _MORSEL_ROWS
+            start = part[PART_FIRST_ROW] + morsel * MORSEL_ROWS
             found = _members(part, morsel, memory.masks[0, :n], results.members[start : start + n])
             results.counts[number, 0] += found[0]
             results.counts[number, 1] += found[1]
@@ -115,7 +114,7 @@ def _evaluate(
     """mask[i] = row i of the morsel satisfies a predicate; False if it cannot be decided here."""
     leaf_row, bound, tests = tables.leaves[argument], tables.bounds[number, argument], tables.tests[number]
     if bound[BOUND_GIVEN] != 0:
-        copy_mask(u8s(bound[BOUND_GIVEN] + morsel * _MORSEL_ROWS, mask.shape[0]), mask)
+        copy_mask(u8s(bound[BOUND_GIVEN] + morsel * MORSEL_ROWS, mask.shape[0]), mask)
         return True
     if leaf_row[LEAF_KIND] == ATTRIBUTE_LEAF:
         attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, memory.scratch, counters, mask)
@@ -135,7 +134,7 @@ def _evaluate(
     filters, part = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]], tables.parts[number]
     if part[PART_DELTA] > 0 and not results.noted[number, argument]:
         counters[COUNT_CHUNKS] += 1  # all unsealed events are as one chunk
-    note(tables, results, number, argument, counters)
+    note_leaf(tables, results, number, argument, counters)
     return event_leaf(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, counters, mask)
 
 
@@ -205,7 +204,7 @@ def _members(part: I64, morsel: int, mask: U8, members: U8) -> tuple[int, int]:
     if part[PART_POPULATION] == 0:
         copy_mask(mask, members)
         return n, _count(mask)
-    population, whole = u8s(part[PART_POPULATION] + morsel * _MORSEL_ROWS, n), 0
+    population, whole = u8s(part[PART_POPULATION] + morsel * MORSEL_ROWS, n), 0
     for i in range(n):
         whole += int(np.int64(population[i]))
         members[i] = mask[i] & population[i]

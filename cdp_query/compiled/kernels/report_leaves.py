@@ -6,6 +6,7 @@ import numpy as np
 
 from cdp_query.compiled.kernels.addresses import u8s
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
+from cdp_query.compiled.kernels.chunk_walk import note_leaf, walk_leaf
 from cdp_query.compiled.kernels.gathering import list_rows
 from cdp_query.compiled.kernels.layout import (
     BOUND_RETURNED,
@@ -18,12 +19,11 @@ from cdp_query.compiled.kernels.layout import (
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.retention_leaf import NEVER, period_of_entries, tally_cohorts
-from cdp_query.compiled.kernels.sequence_leaf import count_wanted, note, sequence_leaf, walk
+from cdp_query.compiled.kernels.sequence_leaf import count_wanted, sequence_leaf
 from cdp_query.compiled.kernels.values import copy_mask
 from cdp_store.arrays import I64, U8, U64
 from cdp_store.kernels.jit import inlined, leaf
-
-_MORSEL_BITS = 16
+from cdp_store.limits import MORSEL_BITS
 
 
 @leaf
@@ -32,7 +32,7 @@ def want_population(part: I64, morsel: int, wanted: U8) -> None:
     if part[PART_POPULATION] == 0:
         wanted[:] = np.uint8(1)
     else:
-        copy_mask(u8s(part[PART_POPULATION] + (morsel << _MORSEL_BITS), wanted.shape[0]), wanted)
+        copy_mask(u8s(part[PART_POPULATION] + (morsel << MORSEL_BITS), wanted.shape[0]), wanted)
 
 
 @inlined
@@ -54,11 +54,11 @@ def ordered_leaf(
     """
     n, length, is_report = mask.shape[0], tables.leaves[argument, LEAF_STEPS], tables.leaves[argument, LEAF_REPORTS]
     wanted, depth = memory.wanted[:n], memory.depth[:n]
-    want_population(tables.parts[number], morsel, wanted)
-    if not is_report:
-        wanted[:] = np.uint8(1)
-        if is_narrow:
-            copy_mask(memory.asked, wanted)
+    wanted[:] = np.uint8(1)
+    if is_report:
+        want_population(tables.parts[number], morsel, wanted)
+    elif is_narrow:
+        copy_mask(memory.asked, wanted)
     sequence_leaf(tables, memory, results, number, argument, morsel, counters, wanted, depth)
     if is_report:
         want_population(tables.parts[number], morsel, wanted)
@@ -95,8 +95,8 @@ def trend_leaf(
     latest[:] = np.uint32(0)
     seen[:] = np.uint64(0)
     want_population(tables.parts[number], morsel, mask)
-    note(tables, results, number, argument, counters)
-    walk(tables, memory, number, argument, TREND_LEAF, morsel, mask, False, latest, results.output, counters)
+    note_leaf(tables, results, number, argument, counters)
+    walk_leaf(tables, memory, number, argument, TREND_LEAF, morsel, mask, False, latest, results.output, counters)
     for row in range(mask.shape[0]):
         mask[row] = np.uint8(latest[row] > np.uint32(0))
 
@@ -119,14 +119,14 @@ def entry_leaf(
     entries = _entries_of(tables, results, number, morsel, mask.shape[0])
     entries[:] = NEVER
     want_population(tables.parts[number], morsel, mask)
-    note(tables, results, number, argument, counters)
-    walk(tables, memory, number, argument, ENTRY_LEAF, morsel, mask, False, memory.window, entries, counters)
+    note_leaf(tables, results, number, argument, counters)
+    walk_leaf(tables, memory, number, argument, ENTRY_LEAF, morsel, mask, False, memory.window, entries, counters)
     _bound_entries(entries, mask, results.output)
 
 
 @inlined
 def _entries_of(tables: Tables, results: Results, number: int, morsel: int, n: int) -> I64:
-    start = tables.parts[number, PART_FIRST_ROW] + (morsel << _MORSEL_BITS)
+    start = tables.parts[number, PART_FIRST_ROW] + (morsel << MORSEL_BITS)
     return results.entries[start : start + n]
 
 
@@ -161,8 +161,8 @@ def return_leaf(
     rows = memory.rows[: list_rows(mask, memory.rows)]
     period_of_entries(leaf_row, rows, entries, periods)
     _begin_returns(tables.bounds[number, argument, BOUND_RETURNED], morsel, memory.days[:n])
-    note(tables, results, number, argument, counters)
-    walk(tables, memory, number, argument, RETURN_LEAF, morsel, mask, False, memory.window, entries, counters)
+    note_leaf(tables, results, number, argument, counters)
+    walk_leaf(tables, memory, number, argument, RETURN_LEAF, morsel, mask, False, memory.window, entries, counters)
     tally_cohorts(leaf_row, rows, entries, periods, days, results.output)
 
 
@@ -171,6 +171,6 @@ def _begin_returns(address: int, morsel: int, days: U64) -> None:
     """days[row] = the first bit if the row returned at the instant of its entry."""
     days[:] = np.uint64(0)
     if address != 0:
-        at_once = u8s(address + (morsel << _MORSEL_BITS), days.shape[0])
+        at_once = u8s(address + (morsel << MORSEL_BITS), days.shape[0])
         for row in range(days.shape[0]):
             days[row] = np.uint64(at_once[row])

@@ -10,28 +10,24 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
-from cdp_query.compiled.kernels.chunk_walk import walk_chunks
-from cdp_query.compiled.kernels.event_walk import note_chunks
+from cdp_query.compiled.kernels.chunk_walk import note_leaf, walk_leaf
 from cdp_query.compiled.kernels.gathering import lay_out, list_rows, put_in_order
 from cdp_query.compiled.kernels.layout import (
     BOUND_APART,
     BOUND_EVENTS,
     COUNT_LEAF,
+    FEW,
     FILL_LEAF,
-    LEAF_FILTER,
-    LEAF_FILTER_END,
     LEAF_REPORTS,
     LEAF_STEPS,
     LEAF_STRICT,
     LEAF_WITHIN,
 )
-from cdp_query.compiled.kernels.sum_leaf import ANY_SCALE
 from cdp_query.compiled.kernels.values import copy_mask
 from cdp_store.arrays import I64, U8, U32
 from cdp_store.kernels.jit import inlined, leaf
 
 _NEVER = -(1 << 62)
-_FEW = 16  # one row in so many, or fewer
 
 
 @inlined
@@ -65,8 +61,10 @@ def sequence_leaf(
         found = list_rows(wanted, memory.rows)
         rows = memory.rows[:found]
         own = np.empty(lay_out(rows, counts, begins, ends), np.int64)
-        is_narrow = found * _FEW <= n
-        walk(tables, memory, number, argument + 1 + step, FILL_LEAF, morsel, wanted, is_narrow, ends, own, counters)
+        is_narrow = found * FEW <= n
+        walk_leaf(
+            tables, memory, number, argument + 1 + step, FILL_LEAF, morsel, wanted, is_narrow, ends, own, counters
+        )
         if not tables.bounds[number, argument + 1 + step, BOUND_APART]:
             put_in_order(rows, begins, ends, own)
         if step == 0:
@@ -134,47 +132,14 @@ def count_wanted(
     for row in range(wanted.shape[0]):
         left += int(np.int64(wanted[row]))
     counts[: wanted.shape[0]] = np.uint32(0)
-    note(tables, results, number, own, counters)
-    is_narrow = left * _FEW <= wanted.shape[0]
-    walk(tables, memory, number, own, COUNT_LEAF, morsel, wanted, is_narrow, counts, memory.sums, counters)
+    note_leaf(tables, results, number, own, counters)
+    is_narrow = left * FEW <= wanted.shape[0]
+    walk_leaf(tables, memory, number, own, COUNT_LEAF, morsel, wanted, is_narrow, counts, memory.sums, counters)
     left = 0
     for row in range(wanted.shape[0]):
         wanted[row] &= np.uint8(counts[row] > np.uint32(0))
         left += int(np.int64(wanted[row]))
     return left
-
-
-@leaf
-def note(tables: Tables, results: Results, number: int, own: int, counters: I64) -> None:
-    """Counts the chunks that a leaf reads in a partition, once."""
-    if not results.noted[number, own]:
-        results.noted[number, own] = np.uint8(1)
-        leaf_row = tables.leaves[own]
-        filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
-        note_chunks(leaf_row, tables.bounds[number, own], filters, tables.tests[number], counters)
-
-
-@inlined
-def walk(
-    tables: Tables,
-    memory: Memory,
-    number: int,
-    own: int,
-    kind: int,
-    morsel: int,
-    wanted: U8,
-    is_narrow: bool,
-    window: U32,
-    numbers: I64,
-    counters: I64,
-) -> None:
-    """Walks over the chunks of a leaf, see `walk_chunks`."""
-    leaf_row = tables.leaves[own]
-    filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
-    walk_chunks(
-        kind, leaf_row, tables.bounds[number, own], filters, tables.tests[number], morsel, memory, wanted,
-        is_narrow, ANY_SCALE, window, numbers, counters,
-    )  # fmt: skip
 
 
 @leaf

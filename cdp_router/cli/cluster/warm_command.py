@@ -34,7 +34,8 @@ def warm_with_progress() -> None:
     with Progress(*columns, console=OUT, transient=True) as progress:
         task = progress.add_task("", total=None)
         # Two processes: each compiles on a core of its own, and finds the other's kernels in the cache.
-        other = subprocess.Popen([sys.executable, "-c", _EVALUATOR])
+        # Ctrl-C reaches both: only this one reports it. What the other fails to compile, this one compiles.
+        other = subprocess.Popen([sys.executable, "-c", _EVALUATOR], stderr=subprocess.DEVNULL)
         try:
             warm_kernels(lambda done, total: progress.update(task, completed=done, total=total), other.wait)
         finally:
