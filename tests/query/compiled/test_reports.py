@@ -19,6 +19,7 @@ from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.parts import ReportPart
 from cdp_query.reports.registry import run_report
 from cdp_query.reports.retention_report import RetentionPart
+from cdp_query.stats import REPORT
 from cdp_store.limits import DAY_MS, MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
 from tests import strategies
@@ -145,11 +146,21 @@ def test_steps_of_too_many_events_are_refused_unless_the_window_is_shorter(monke
     shards.apply([Event(user(f"u{number}"), "A", number * DAY_MS, {}) for number in range(2000)])
     shards.apply([Event(user("u1999"), "B", 1999 * DAY_MS + 1, {})])
     shards.seal()
-    context, views = tree.Context(2001 * DAY_MS), shards.capture()
-    for window, is_refused in (("", True), (", last: 100d", False)):
+    views = shards.capture()
+    for day, window, steps in ((2001, "", None), (2001, ", last: 100d", (98, 1)), (90, "", (91, 0))):
+        context = tree.Context(day * DAY_MS)
         report = pipeline.prepare(f'funnel("A" -> "B", within: 7d{window})', None, context)
-        with pytest.raises(QueryTooLarge, match="shorter window") if is_refused else nullcontext():
-            assert pipeline.evaluate_all(report, views, Binder(context)).steps[1] == 1
+        with pytest.raises(QueryTooLarge, match="shorter window") if steps is None else nullcontext():
+            assert pipeline.evaluate_all(report, views, Binder(context)).steps == steps
+
+
+def test_a_report_of_two_calls_counts_as_one_evaluation() -> None:
+    shards = Shards(3)
+    shards.apply([Event(user(f"u{number}"), name, number, {}) for number in range(30) for name in "AB"])
+    context, views = tree.Context(DAY_MS), shards.capture()
+    report = pipeline.prepare('retention("A", return: "B", unit: day, periods: 2)', None, context)
+    counted = pipeline.evaluate_all(report, views, Binder(context)).stats[REPORT]
+    assert (counted.evaluations, counted.rows_true) == (3, 30)
 
 
 @pytest.mark.parametrize("count", [5, 100])
