@@ -12,8 +12,10 @@ from cdp_query.compiled.descriptors import (
     ChunkTable,
     address_of,
     attribute_table,
+    change_table,
     chunk_table_of,
     property_table,
+    since_table,
     unsealed_fields,
 )
 from cdp_query.compiled.kernels.layout import (
@@ -31,7 +33,7 @@ from cdp_query.evaluate.needs import check_bytes
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.schema import SchemaReading
-from cdp_store.memory.view import PartitionView
+from cdp_store.memory.view import CHANGE_VALUE, PartitionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def bind_program(
     """Looks up the names of a program in each partition."""
     parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), list[list[_Row]]()
     stats = {leaf.node: NodeStats() for leaf in program.leaves}
-    events_of = [([names.events[at] for at in leaf.names], leaf.is_gathered) for leaf in program.leaves]
+    events_of = [(leaf, [names.events[at] for at in leaf.names]) for leaf in program.leaves]
     kept, events_max, first_row = list[object](views), 0, 0
     for view, population in zip(views, populations, strict=True):
         kept.append(population)
@@ -86,7 +88,7 @@ def bind_program(
         parts.append((view.row_count, mask, first_row, *unsealed_fields(view)))
         first_row += view.row_count
         one = _OneView(view, names, instant_ms, stats, kept)
-        tables = [one.chunks(events, is_gathered=is_gathered) for events, is_gathered in events_of]
+        tables = [one.chunks(leaf, events) for leaf, events in events_of]
         _check_steps(program, tables)
         bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
         tests.append([one.test(test, program, tables[test.leaf]) for test in program.tests])
@@ -113,7 +115,7 @@ def _check_steps(program: Program, tables: Sequence[ChunkTable | None]) -> None:
 
 _Row = tuple[int, ...]
 _GATHERED: Final = 32  # bytes an event of a morsel at most: its time and its start, of a step and of the one before
-_READS_NO_EVENTS: Final[_Row] = (0,) * BOUND_FIELDS
+_READS_NOTHING: Final[_Row] = (0,) * BOUND_FIELDS
 
 
 @dataclass(slots=True)
@@ -124,32 +126,56 @@ class _OneView:
     stats: Mapping[int, NodeStats]
     kept: list[object]
 
-    def chunks(self, events: Sequence[str], *, is_gathered: bool) -> ChunkTable | None:
+    def chunks(self, leaf: Leaf, events: Sequence[str]) -> ChunkTable | None:
+        """The chunks that a leaf reads: of events, or of the values that an attribute had before."""
+        if leaf.attribute is not None:
+            return self._older_values(leaf.attribute)
         if not events:
             return None
-        table = chunk_table_of(self.view, events, is_gathered=is_gathered)
+        table = chunk_table_of(self.view, events, is_gathered=leaf.is_gathered)
         self.kept.append(table)
         return table
 
+    def _attribute(self, number: int) -> int | None:
+        return self.view.schema.attributes.get(self.names.attributes[number])
+
+    def _older_values(self, number: int) -> ChunkTable | None:
+        attribute = self._attribute(number)
+        current = None if attribute is None else self.view.attributes.get(attribute)
+        if attribute is None or current is None or current.latest_ms <= self.instant_ms:
+            return None
+        return change_table(self.view, attribute)
+
     def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:
         if table is None:
-            return _READS_NO_EVENTS
+            return _READS_NOTHING
+        if leaf.attribute is not None:
+            return self._past(leaf.attribute, table)
         name = None if leaf.property is None else self.names.properties[leaf.property]
         known, columns = None if name is None else self.view.schema.properties.get(name), (0, 0)
         if known is not None:
             found = property_table(self.view, table, known)
             self.kept.append(found)
             columns = found.addresses
-        return (*table.fields, -1 if known is None else known, *columns, 0, table.events, table.overlap_ms < 0, 0)
+        return (*table.fields, -1 if known is None else known, *columns, 0, table.events, 0, 0, 0)
+
+    def _past(self, number: int, table: ChunkTable) -> _Row:
+        attribute = self._attribute(number)
+        assert attribute is not None, "asked before"
+        since, values = since_table(self.view, attribute), property_table(self.view, table, CHANGE_VALUE)
+        self.kept += [table, since, values]
+        times = self.instant_ms, address_of(since.rows)
+        return (*table.fields, CHANGE_VALUE, *values.addresses, 0, table.events, 0, *times)
 
     def test(self, test: Test, program: Program, table: ChunkTable | None) -> _Row:
-        stats, columns = self.stats[program.leaves[test.leaf].node], None
+        stats, columns, older = self.stats[program.leaves[test.leaf].node], None, None
         if test.is_attribute:
-            key = self.view.schema.attributes.get(self.names.attributes[test.key])
+            key = self._attribute(test.key)
             if key is not None:
-                columns = attribute_table(self.view, key, self.instant_ms)
+                columns = attribute_table(self.view, key)
+                older = None if table is None else property_table(self.view, table, CHANGE_VALUE)
         else:
             key = self.view.schema.properties.get(self.names.properties[test.key])
             if key is not None and table is not None:
                 columns = property_table(self.view, table, key)
-        return test_row(test.values, key, columns, self.view, stats, self.kept, attribute=test.is_attribute)
+        return test_row(test.values, key, columns, older, self.view, stats, self.kept, attribute=test.is_attribute)

@@ -19,6 +19,7 @@ from cdp_query.compiled.kernels.layout import (
     F32_VALUES,
     F64_VALUES,
     I64_VALUES,
+    SINCE_FIELDS,
     U8_VALUES,
     U16_VALUES,
     U32_VALUES,
@@ -42,6 +43,7 @@ _DTYPES: Final[Mapping[str, int]] = {
 }
 _NO_SCALE: Final = -1
 _OF_CHUNK: Final = (-1, Kind.UNSET)  # a key that no column has
+_CHANGES: Final = "changes"
 
 
 def address_of(array: AnyArray) -> int:
@@ -98,14 +100,13 @@ class ColumnTable:
     """Columns of one property by chunk, or of one attribute by morsel: those of i are rows offsets[i]:offsets[i + 1].
 
     rows i64[columns, COLUMN_FIELDS], offsets i64[places + 1]; `addresses` are those of offsets and rows, `kinds` those
-    of any column. `kept` holds blocks that live nowhere else.
+    of any column.
     """
 
     rows: I64
     offsets: I64
     addresses: tuple[int, int]
     kinds: frozenset[int]
-    kept: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +142,29 @@ def chunk_table(view: PartitionView, names: tuple[int, ...], *, is_gathered: boo
             chunks = tuple(sorted((chunk for name in names for chunk in view.event_chunks(name)), key=_first_ms))
         else:
             chunks = tuple(chunk for name in names for chunk in view.events.sealed.get(name, ()))
-        rows = _table([_chunk_row(chunk) for chunk in chunks], CHUNK_FIELDS)
-        numbers: U16 = np.array(names, np.uint16)
-        fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
-        sizes = rows[:, CHUNK_EVENTS]
-        made = ChunkTable(
-            chunks, key, rows, numbers, fields, int(sizes.max(initial=0)), int(sizes.sum()), _overlap_ms(rows)
-        )
-        # Two questions may make it at once: one table stays, and both use it.
-        known = cast(ChunkTable, view.tables.setdefault(key, made))
+        known = _kept_table(view, key, chunks, names)
     return known
+
+
+def change_table(view: PartitionView, attribute: int) -> ChunkTable:
+    """The changes of an attribute that are not in force any more, as chunks in order of arrival."""
+    key = (_CHANGES, attribute)
+    known = view.tables.get(key)
+    return known if isinstance(known, ChunkTable) else _kept_table(view, key, view.changes.pieces(attribute), ())
+
+
+def _kept_table(
+    view: PartitionView, key: tuple[object, ...], chunks: tuple[EventChunk, ...], names: tuple[int, ...]
+) -> ChunkTable:
+    rows = _table([_chunk_row(chunk) for chunk in chunks], CHUNK_FIELDS)
+    numbers: U16 = np.array(names, np.uint16)
+    fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
+    sizes = rows[:, CHUNK_EVENTS]
+    made = ChunkTable(
+        chunks, key, rows, numbers, fields, int(sizes.max(initial=0)), int(sizes.sum()), _overlap_ms(rows)
+    )
+    # Two questions may make it at once: one table stays, and both use it.
+    return cast(ChunkTable, view.tables.setdefault(key, made))
 
 
 def _overlap_ms(rows: I64) -> int:
@@ -190,19 +204,56 @@ def _property_rows(chunk: EventChunk, prop: int) -> list[bytes]:
     return rows
 
 
-def attribute_table(view: PartitionView, attribute: int, instant_ms: int) -> ColumnTable:
-    """The columns of an attribute at an instant, by morsel."""
-    reading = view.attribute_at(attribute, instant_ms)
-    current = view.attributes.get(attribute)
+def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
+    """The columns of the current values of an attribute, by morsel."""
     key = ("attribute", attribute)
-    known = view.tables.get(key) if reading is current else None
-    if isinstance(known, ColumnTable):
-        return known
-    blocks = () if reading is None else reading.blocks
-    parts = [_attribute_rows(block) for block in blocks]
-    parts += [[]] * ((view.row_count >> MORSEL_BITS) + 1 - len(parts))
-    table = _column_table(parts, blocks)
-    return cast(ColumnTable, view.tables.setdefault(key, table)) if reading is current else table
+    known = view.tables.get(key)
+    if not isinstance(known, ColumnTable):
+        parts = [_attribute_rows(block) for block in _blocks(view, attribute)]
+        parts += [[]] * ((view.row_count >> MORSEL_BITS) + 1 - len(parts))
+        known = cast(ColumnTable, view.tables.setdefault(key, _column_table(parts)))
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class SinceTable:
+    """Since when the values of an attribute hold: rows i64[morsels, SINCE_FIELDS]; `kept` are columns they name."""
+
+    rows: I64
+    kept: tuple[I64, ...]
+
+
+def since_table(view: PartitionView, attribute: int) -> SinceTable:
+    """The times of an attribute's current values, by morsel."""
+    key = ("since", attribute)
+    known = view.tables.get(key)
+    if not isinstance(known, SinceTable):
+        kept, rows = list[I64](), list[tuple[int, ...]]()
+        blocks = _blocks(view, attribute)
+        for number, morsel in enumerate(view.times.morsels):
+            block = blocks[number] if number < len(blocks) else None
+            changed = None if block is None else block.changed
+            first = _column_address(morsel.first_set, kept)
+            if changed is None:
+                rows.append((first, 0, 0, 0, 0))
+            else:
+                own = _column_address(changed.column, kept)
+                rows.append((first, address_of(changed.rows), address_of(changed.times), len(changed.rows), own))
+        table: I64 = np.array(rows, np.int64).reshape(-1, SINCE_FIELDS)
+        known = cast(SinceTable, view.tables.setdefault(key, SinceTable(table, tuple(kept))))
+    return known
+
+
+def _column_address(column: EventColumn | None, kept: list[I64]) -> int:
+    if column is None:
+        return 0
+    kept.append(_table([_column_row(column)], COLUMN_FIELDS))
+    return address_of(kept[-1])
+
+
+def _blocks(view: PartitionView, attribute: int) -> tuple[AttributeBlock | None, ...]:
+    reading = view.attributes.get(attribute)
+    return () if reading is None else reading.blocks
 
 
 def _attribute_rows(block: AttributeBlock | None) -> list[bytes]:
@@ -214,14 +265,14 @@ def _attribute_rows(block: AttributeBlock | None) -> list[bytes]:
     return [block.described[kind] for kind in block.columns]
 
 
-def _column_table(parts: Iterable[list[bytes]], kept: object = None) -> ColumnTable:
+def _column_table(parts: Iterable[list[bytes]]) -> ColumnTable:
     parts = list(parts)
     flat = [row for rows in parts for row in rows]
     offsets: I64 = np.zeros(len(parts) + 1, np.int64)
     np.cumsum([len(rows) for rows in parts], out=offsets[1:])
     rows = _table(flat, COLUMN_FIELDS)
     addresses = address_of(offsets), address_of(rows)
-    return ColumnTable(rows, offsets, addresses, frozenset(rows[:, COLUMN_KIND].tolist()), kept)
+    return ColumnTable(rows, offsets, addresses, frozenset(rows[:, COLUMN_KIND].tolist()))
 
 
 def unsealed_fields(view: PartitionView) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """Event names and a property to add up that a leaf reads, as numbers of the question; `node` is its id.
+    """Event names and a property to add up, or an attribute, as numbers of the question; `node` is a leaf's id.
 
     A leaf that gathers events takes unsealed ones as sorted pieces.
     """
@@ -33,6 +33,7 @@ class Leaf:
     node: int
     names: tuple[int, ...] = ()
     property: int | None = None
+    attribute: int | None = None
     is_gathered: bool = False
 
 

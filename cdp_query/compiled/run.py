@@ -140,7 +140,6 @@ class _Work:
         self._tables = Tables(*program.arrays(), bound.parts, bound.bounds, bound.tests)
         rows = min(max([1, *row_counts]), MORSEL_ROWS)
         events = bound.events_max
-        adds = any(leaf.property is not None for leaf in program.leaves)
         gathered = rows if program.windows else 0
         sums: I64 = np.empty(rows, np.int64)
         self._memory = Memory(
@@ -150,8 +149,8 @@ class _Work:
             window=np.empty(rows, np.uint32),
             sums=sums,
             days=sums.view(np.uint64),
-            event_masks=np.empty((program.filter_depth, events), np.uint8),
-            amounts=np.empty(events if adds else 0, np.int64),
+            event_masks=np.empty((program.filter_depth, max(events, rows)), np.uint8),
+            running=np.empty(events + 1, np.int64),
             scratch=np.empty(max(events, rows), np.uint8),
             wanted=np.empty(gathered, np.uint8),
             depth=np.empty(gathered, np.uint8),
@@ -160,6 +159,7 @@ class _Work:
             ends=np.empty((2, gathered), np.uint32),
             rows=np.empty(gathered, np.uint32),
             runs=np.empty(gathered, np.uint32),
+            late=np.empty(gathered + 1, np.uint32),
             periods=np.empty(rows if report.entries.size else 0, np.int32),
         )
         self.results = Results(

@@ -94,8 +94,9 @@ def can_run(node: bound.BoundNode, dropped: frozenset[int]) -> bool:
         case bound.BoundEveryone():
             return True
         case bound.BoundAttribute(matcher=matcher):
-            # A text that is searched is better decided for the rows that other parts leave open.
-            return is_testable(matcher) and (matcher.text is None or matcher.literals is not None)
+            # Texts under other tests are better decided for the rows that other parts leave open.
+            is_fast = matcher.text is None or matcher.literals is not None or matcher.substring is not None
+            return is_testable(matcher) and is_fast
         case BoundAggregate(aggregate=aggregate):
             return aggregate is Aggregate.SUM and can_read(node.events, dropped)
         case BoundExpressionTest():
@@ -165,7 +166,8 @@ def _write_group(
 def _write_attribute(program: Program, node: bound.BoundAttribute, depth: int) -> None:
     assert node.attribute is not None, "names of a question are all numbered"
     program.tests.append(Test(value_test(node.matcher), node.attribute, True, len(program.leaves)))
-    leaf = write_leaf(program, ATTRIBUTE_LEAF, Leaf(node.id), test=len(program.tests) - 1)
+    read = Leaf(node.id, attribute=node.attribute)
+    leaf = write_leaf(program, ATTRIBUTE_LEAF, read, test=len(program.tests) - 1)
     program.do(DO_LEAF, depth, leaf, program.node(node.id))
 
 

@@ -74,19 +74,23 @@ def test_row(
     test: ValueTest,
     key: int | None,
     columns: ColumnTable | None,
+    older: ColumnTable | None,
     view: PartitionView,
     stats: NodeStats,
     kept: list[object],
     *,
     attribute: bool,
 ) -> tuple[int, ...]:
-    """The row of a test in one partition; what it names is kept in `kept`, what deciding it read counts in `stats`."""
+    """The row of a test in one partition; what it names is kept in `kept`, what deciding it read counts in `stats`.
+
+    `older` are columns of values that an attribute had before.
+    """
     offsets, address = (0, 0) if columns is None else columns.addresses
     kept.append(columns)
     slots = list(test.slots)
     if key is not None and (test.matcher.text is not None or test.matcher.lists is not None):
         decide = decisions(view, key, test.matcher, {}, stats, attribute=attribute)
-        kinds = frozenset[int]() if columns is None else columns.kinds
+        kinds = frozenset[int]().union(*(table.kinds for table in (columns, older) if table is not None))
         for kind in TEXT_KINDS:
             if test.matcher.decides(kind) and has_texts(kinds, view, kind, unsealed=not attribute):
                 decided = decide(kind)

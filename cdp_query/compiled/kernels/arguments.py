@@ -26,9 +26,10 @@ class Memory(NamedTuple):
     """Working memory for one morsel.
 
     Per row: masks u8[depth, rows], kept u8[slots, rows], asked u8[rows], window u32[rows], sums i64[rows] and days
-    u64[rows], which are the same memory. Per event of a chunk: event_masks u8[depth, events], amounts i64[events].
-    scratch u8 holds either. Per row, only if a leaf is about gathered events: wanted u8[rows], depth u8[rows], windows
-    u32[steps, rows], begins and ends u32[2, rows], rows and runs u32[rows]; if it is about returns: periods i32[rows].
+    u64[rows], which are the same memory. Per event of a chunk: running i64[events + 1], totals of those before it.
+    event_masks u8[depth, .] and scratch u8 hold either. Per row, only if a leaf is about gathered events: wanted
+    u8[rows], depth u8[rows], windows u32[steps, rows], begins and ends u32[2, rows], rows and runs u32[rows], late
+    u32[rows + 1]; if it is about returns: periods i32[rows].
     """
 
     masks: U8
@@ -38,7 +39,7 @@ class Memory(NamedTuple):
     sums: I64
     days: U64
     event_masks: U8
-    amounts: I64
+    running: I64
     scratch: U8
     wanted: U8
     depth: U8
@@ -47,6 +48,7 @@ class Memory(NamedTuple):
     ends: U32
     rows: U32
     runs: U32
+    late: U32
     periods: I32
 
 

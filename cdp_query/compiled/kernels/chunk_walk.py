@@ -22,6 +22,7 @@ from cdp_query.compiled.kernels.event_walk import (
 )
 from cdp_query.compiled.kernels.gathering import fill_chunk
 from cdp_query.compiled.kernels.layout import (
+    CHUNK_LAST_MS,
     COUNT_EVENTS,
     COUNT_LEAF,
     COUNT_MISMATCH,
@@ -63,12 +64,13 @@ def walk_chunks(
     events; the newest period of a row, and events and users by period; times of entries, which returns read. With
     `is_narrow` only the rows `asked` for are walked.
     """
-    chunks, no_mask = chunk_table(bound), memory.event_masks[0, :0]
+    chunks, no_mask, latest_ms = chunk_table(bound), memory.event_masks[0, :0], np.iinfo(np.int64).min
     for number in range(chunks.shape[0]):
         chunk = chunks[number]
         first, last = runs_of(chunk, morsel)
         if first == last or is_outside(leaf_row, chunk):
             continue
+        before_ms, latest_ms = latest_ms, max(latest_ms, chunk[CHUNK_LAST_MS])
         run_rows, run_starts = run_arrays(chunk, last)
         is_plain = filters.shape[0] == 0 and (kind == COUNT_LEAF or is_covered(leaf_row, chunk))
         if is_plain and kind not in (DAYS_LEAF, SUM_LEAF):
@@ -79,7 +81,7 @@ def walk_chunks(
             if kind == COUNT_LEAF:
                 count_chunk(leaf_row, chunk, first, last, window)
             else:
-                _hand_on(kind, leaf_row, chunk, first, last, no_mask, memory, asked, window, numbers)
+                _hand_on(kind, leaf_row, chunk, first, last, no_mask, memory, asked, before_ms, window, numbers)
             continue
         begin = first
         while begin < last:
@@ -95,13 +97,13 @@ def walk_chunks(
                 leaf_row, chunk, number, filters, tests, start, memory.event_masks, memory.scratch, passes
             )
             if kind == COUNT_LEAF:
-                count_masked(run_rows, run_starts, begin, end, passes, window)
+                count_masked(run_rows, run_starts, begin, end, passes, memory.running, window)
             elif kind == DAYS_LEAF:
                 mark_days(leaf_row, chunk, begin, end, passes, memory.days)
             elif kind == SUM_LEAF:
                 others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
             else:
-                _hand_on(kind, leaf_row, chunk, begin, end, passes, memory, asked, window, numbers)
+                _hand_on(kind, leaf_row, chunk, begin, end, passes, memory, asked, before_ms, window, numbers)
             # Events whose times are gathered have been counted before.
             counters[COUNT_MISMATCH] += others * int(kind != FILL_LEAF)
             counters[COUNT_EVENTS] += (stop - start) * int(kind != FILL_LEAF)
@@ -118,12 +120,13 @@ def _hand_on(
     passes: U8,
     memory: Memory,
     asked: U8,
+    latest_ms: int,
     window: U32,
     numbers: I64,
 ) -> None:
     """The passes that look at times; `passes` is empty if every event counts."""
     if kind == FILL_LEAF:
-        fill_chunk(chunk, first, last, passes, asked, memory.runs, window, numbers)
+        fill_chunk(chunk, first, last, passes, asked, memory.runs, latest_ms, memory.late, window, numbers)
     elif kind == TREND_LEAF:
         tally_chunk(leaf_row, chunk, first, last, passes, asked, window, memory.days, numbers)
     elif kind == ENTRY_LEAF:

@@ -65,14 +65,21 @@ def count_chunk(leaf_row: I64, chunk: I64, first: int, last: int, window: U32) -
 
 
 @leaf
-def count_masked(run_rows: U16, run_starts: U32, first: int, last: int, passes: U8, window: U32) -> None:
-    """window[row] += events of each run that pass; passes u8 from the first run's first event on."""
-    origin = np.uint64(run_starts[first])
+def count_masked(run_rows: U16, run_starts: U32, first: int, last: int, passes: U8, running: I64, window: U32) -> None:
+    """window[row] += events of each run that pass; passes u8 from the first run's first event on.
+
+    What a run adds is the difference of two running totals: a loop over its few events would end unpredictably.
+    """
+    total = np.int64(0)
+    running[0] = 0
+    for i in range(np.uint64(passes.shape[0])):
+        total += np.int64(passes[i])
+        running[i + np.uint64(1)] = total
+    origin, before = np.uint64(run_starts[first]), np.int64(0)
     for run in range(np.uint64(first), np.uint64(last)):
-        found = np.uint32(0)
-        for i in range(np.uint64(run_starts[run]) - origin, np.uint64(run_starts[run + np.uint64(1)]) - origin):
-            found += np.uint32(passes[i])
-        window[run_rows[run]] += found
+        after = running[np.uint64(run_starts[run + np.uint64(1)]) - origin]
+        window[run_rows[run]] += np.uint32(after - before)
+        before = after
 
 
 @leaf

@@ -13,7 +13,6 @@ from cdp_query.compiled.kernels.layout import (
     CHUNK_TIMES,
     LEAF_DAY_COUNT,
     LEAF_DAYS,
-    LEAF_FIRST_MS,
     LEAF_HIGH,
     LEAF_LOW,
     LEAF_NEGATED,
@@ -21,18 +20,19 @@ from cdp_query.compiled.kernels.layout import (
 from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray
 from cdp_store.kernels.jit import leaf
 
-_DAY_MS = 86_400_000
+_DAY_MS = np.uint64(86_400_000)
 
 
 @leaf
 def _day_of(starts: I64, time: int) -> int:
     """The day of an instant: a guess by division is a clock change away at most."""
-    day = max(min((time - starts[0]) // _DAY_MS, starts.shape[0] - 2), 0)
-    while day > 0 and time < starts[day]:
-        day -= 1
-    while day < starts.shape[0] - 2 and time >= starts[day + 1]:
-        day += 1
-    return int(day)
+    last = np.uint64(starts.shape[0] - 2)
+    day = min(np.uint64(max(time - starts[0], 0)) // _DAY_MS, last)
+    while day > np.uint64(0) and time < starts[day]:
+        day -= np.uint64(1)
+    while day < last and time >= starts[day + np.uint64(1)]:
+        day += np.uint64(1)
+    return int(np.int64(day))
 
 
 @leaf
@@ -43,34 +43,28 @@ def _mark(
     base: int,
     first: int,
     last: int,
-    first_ms: int,
     passes: U8,
     starts: I64,
     days: U64,
 ) -> None:
-    origin = np.uint64(run_starts[first])
-    for run in range(np.uint64(first), np.uint64(last)):
-        found, ends = np.uint64(0), first_ms
-        for i in range(np.uint64(run_starts[run]), np.uint64(run_starts[run + np.uint64(1)])):
-            # In time order: an event before the end of the last one's day is of the same day.
-            time = base + np.int64(times[i])
-            if time >= ends and passes[i - origin]:
-                day = _day_of(starts, int(time))
-                found |= np.uint64(1) << np.uint64(day)
-                ends = starts[day + 1]
-        days[run_rows[run]] |= found
+    # Over events, not runs: a loop over a run's few events would end unpredictably.
+    run, origin = np.uint64(first), np.uint64(run_starts[first])
+    for i in range(origin, np.uint64(run_starts[last])):
+        run += np.uint64(i == np.uint64(run_starts[run + np.uint64(1)]))
+        day = _day_of(starts, int(base + np.int64(times[i])))
+        days[run_rows[run]] |= np.uint64(passes[i - origin]) << np.uint64(day)
 
 
 @leaf
 def mark_days(leaf_row: I64, chunk: I64, first: int, last: int, passes: U8, days: U64) -> None:
     """Sets the bit of its date in days[row] for each event of the runs that passes."""
     run_rows, run_starts = run_arrays(chunk, last)
-    starts, first_ms = i64s(leaf_row[LEAF_DAYS], leaf_row[LEAF_DAY_COUNT]), leaf_row[LEAF_FIRST_MS]
+    starts = i64s(leaf_row[LEAF_DAYS], leaf_row[LEAF_DAY_COUNT])
     base, events, address = chunk[CHUNK_BASE_MS], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
     if chunk[CHUNK_IS_WIDE]:
-        _mark(run_rows, run_starts, i64s(address, events), base, first, last, first_ms, passes, starts, days)
+        _mark(run_rows, run_starts, i64s(address, events), base, first, last, passes, starts, days)
     else:
-        _mark(run_rows, run_starts, u32s(address, events), base, first, last, first_ms, passes, starts, days)
+        _mark(run_rows, run_starts, u32s(address, events), base, first, last, passes, starts, days)
 
 
 @leaf

@@ -55,8 +55,9 @@ def event_leaf(
     scale = scale_of_sums(leaf_row, bound, part) if leaf_row[LEAF_KIND] == SUM_LEAF else ANY_SCALE
     if scale == NO_SUM:
         return False
-    memory.window[:n] = np.uint32(0)
-    if leaf_row[LEAF_KIND] != COUNT_LEAF:
+    if leaf_row[LEAF_KIND] == COUNT_LEAF:
+        memory.window[:n] = np.uint32(0)
+    else:
         memory.sums[:n] = 0  # the same memory as `days`
     walk_chunks(
         leaf_row[LEAF_KIND], leaf_row, bound, filters, tests, morsel, memory, memory.asked, is_narrow, scale,

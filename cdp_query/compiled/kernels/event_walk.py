@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import i64s, u16s, u32s
@@ -14,7 +16,6 @@ from cdp_query.compiled.kernels.layout import (
     BOUND_NAMES,
     BOUND_OFFSETS,
     CHUNK_BASE_MS,
-    CHUNK_EVENTS,
     CHUNK_FIELDS,
     CHUNK_FIRST_MS,
     CHUNK_INDEX_BYTES,
@@ -38,6 +39,8 @@ from cdp_query.compiled.kernels.layout import (
 )
 from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.kernels.jit import inlined, leaf
+
+_U32_MAX = (1 << 32) - 1
 
 
 @inlined
@@ -72,6 +75,21 @@ def runs_of(chunk: I64, morsel: int) -> tuple[int, int]:
 def run_arrays(chunk: I64, last: int) -> tuple[U16, U32]:
     """(run_rows, run_starts) of a chunk up to run `last`."""
     return u16s(chunk[CHUNK_RUN_ROWS], last), u32s(chunk[CHUNK_RUN_STARTS], last + 1)
+
+
+@leaf
+def last_until(chunk: I64, start: int, stop: int, limit: int) -> tuple[int, int]:
+    """(place, time in ms) of the last of events start:stop, a run's, up to base + limit; -1 if there is none."""
+    at, time = stop - 1, 0
+    while at >= start:
+        if chunk[CHUNK_IS_WIDE]:
+            time = i64s(chunk[CHUNK_TIMES], stop)[at]
+        else:
+            time = int(np.int64(u32s(chunk[CHUNK_TIMES], stop)[at]))
+        if time <= limit:
+            return at, time + chunk[CHUNK_BASE_MS]
+        at -= 1
+    return -1, 0
 
 
 @leaf
@@ -111,10 +129,18 @@ def next_unsealed(
 
 
 @leaf
-def _cut(times: AnyArray, start: int, low: int, high: int, passes: U8) -> None:
+def _cut(times: AnyArray, low: Any, high: Any, passes: U8) -> None:
+    """The bounds have the type of the times: wide registers."""
     for i in range(passes.shape[0]):
-        time = np.int64(times[start + i])
-        passes[i] &= np.uint8((time >= low) & (time <= high))
+        passes[i] &= (times[i] >= low) & (times[i] <= high)
+
+
+@leaf
+def _cut_narrow(address: int, low: int, high: int, passes: U8) -> None:
+    if low > high or low > _U32_MAX or high < 0:
+        passes[:] = np.uint8(0)
+    else:
+        _cut(u32s(address, passes.shape[0]), np.uint32(max(low, 0)), np.uint32(min(high, _U32_MAX)), passes)
 
 
 @inlined
@@ -133,7 +159,7 @@ def mask_events(
     if not is_covered(leaf_row, chunk):
         low, high = leaf_row[LEAF_FIRST_MS] - chunk[CHUNK_BASE_MS], leaf_row[LEAF_LAST_MS] - chunk[CHUNK_BASE_MS]
         if chunk[CHUNK_IS_WIDE]:
-            _cut(i64s(chunk[CHUNK_TIMES], chunk[CHUNK_EVENTS]), start, low, high, passes)
+            _cut(i64s(chunk[CHUNK_TIMES] + 8 * start, passes.shape[0]), low, high, passes)
         else:
-            _cut(u32s(chunk[CHUNK_TIMES], chunk[CHUNK_EVENTS]), start, low, high, passes)
+            _cut_narrow(chunk[CHUNK_TIMES] + 4 * start, low, high, passes)
     return others

@@ -6,6 +6,7 @@ import numpy as np
 
 from cdp_query.compiled.kernels.addresses import i64s, u8s, u16s
 from cdp_query.compiled.kernels.layout import (
+    BLOCK_ROWS,
     COLUMN_BYTES,
     COLUMN_FIELDS,
     FILTER_AND,
@@ -43,28 +44,39 @@ def filter_events(filters: I64, tests: I64, chunk: int, start: int, masks: U8, s
 
     `filters` are its operations, `tests` those of the question in one partition; masks u8[depth, events].
     """
-    depth, others = 0, 0
+    others = 0
+    for begin in range(0, n, BLOCK_ROWS):
+        end = min(begin + BLOCK_ROWS, n)
+        others += _filter_block(filters, tests, chunk, start, begin, end, masks, scratch)
+    return others
+
+
+@leaf
+def _filter_block(
+    filters: I64, tests: I64, chunk: int, start: int, begin: int, end: int, masks: U8, scratch: U8
+) -> int:
+    depth, others, n = 0, 0, end - begin
     for at in range(filters.shape[0]):
         operation, argument = filters[at, 0], filters[at, 1]
         if operation == FILTER_TEST:
-            test, mask = tests[argument], masks[depth, :n]
+            test, mask = tests[argument], masks[depth, begin:end]
             first, last = columns_at(test[TEST_OFFSETS], chunk)
             columns = i64s(test[TEST_COLUMNS], last * COLUMN_FIELDS).reshape((last, COLUMN_FIELDS))
-            others += test_columns(columns, first, last, test, start, scratch, mask)
+            others += test_columns(columns, first, last, test, start + begin, scratch, mask)
             if test[TEST_NEGATED]:
                 for i in range(n):
                     mask[i] ^= np.uint8(1)
             depth += 1
         elif operation == FILTER_CONSTANT:
-            masks[depth, :n] = np.uint8(argument)
+            masks[depth, begin:end] = np.uint8(argument)
             depth += 1
         elif operation == FILTER_NOT:
-            mask = masks[depth - 1, :n]
+            mask = masks[depth - 1, begin:end]
             for i in range(n):
                 mask[i] ^= np.uint8(1)
         else:
             depth -= 1
-            mask, other = masks[depth - 1, :n], masks[depth, :n]
+            mask, other = masks[depth - 1, begin:end], masks[depth, begin:end]
             if operation == FILTER_AND:
                 for i in range(n):
                     mask[i] &= other[i]

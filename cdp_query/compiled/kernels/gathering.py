@@ -46,6 +46,8 @@ def _fill(
     passes: U8,
     wanted: U8,
     runs: U32,
+    latest_ms: int,
+    late: U32,
     ends: U32,
     gathered: I64,
 ) -> None:
@@ -57,8 +59,10 @@ def _fill(
     for number in range(found):
         own = np.uint64(runs[number])
         row = run_rows[own]
-        place = np.uint64(ends[row])
-        for i in range(np.uint64(run_starts[own]), np.uint64(run_starts[own + np.uint64(1)])):
+        place, start = np.uint64(ends[row]), np.uint64(run_starts[own])
+        if base + np.int64(times[start]) < latest_ms:
+            _note_late(row, late)
+        for i in range(start, np.uint64(run_starts[own + np.uint64(1)])):
             if is_masked and not passes[i - origin]:
                 continue
             gathered[place] = base + np.int64(times[i])
@@ -67,22 +71,74 @@ def _fill(
 
 
 @leaf
-def fill_chunk(chunk: I64, first: int, last: int, passes: U8, wanted: U8, runs: U32, ends: U32, gathered: I64) -> None:
+def _note_late(row: np.uint16, late: U32) -> None:
+    """Adds a row to the list late[1 : 1 + late[0]]; late[0] is greater than the list has room for if it is full."""
+    number = late[0] + np.uint32(1)
+    if np.int64(number) < late.shape[0]:
+        late[number] = np.uint32(row)
+        late[0] = number
+    else:
+        late[0] = np.uint32(late.shape[0])
+
+
+@leaf
+def fill_chunk(
+    chunk: I64,
+    first: int,
+    last: int,
+    passes: U8,
+    wanted: U8,
+    runs: U32,
+    latest_ms: int,
+    late: U32,
+    ends: U32,
+    gathered: I64,
+) -> None:
     """Appends the times of each run's events to those of its row, if the row is wanted: at gathered[ends[row]].
 
-    `runs` u32[rows] is working memory.
+    Lists the rows with events before `latest_ms`, the latest of all earlier chunks. `runs` u32[rows] is working memory.
     """
     run_rows, run_starts = run_arrays(chunk, last)
     base, events, address = chunk[CHUNK_BASE_MS], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
     if chunk[CHUNK_IS_WIDE]:
-        _fill(run_rows, run_starts, i64s(address, events), base, first, last, passes, wanted, runs, ends, gathered)
+        _fill(
+            run_rows,
+            run_starts,
+            i64s(address, events),
+            base,
+            first,
+            last,
+            passes,
+            wanted,
+            runs,
+            latest_ms,
+            late,
+            ends,
+            gathered,
+        )
     else:
-        _fill(run_rows, run_starts, u32s(address, events), base, first, last, passes, wanted, runs, ends, gathered)
+        _fill(
+            run_rows,
+            run_starts,
+            u32s(address, events),
+            base,
+            first,
+            last,
+            passes,
+            wanted,
+            runs,
+            latest_ms,
+            late,
+            ends,
+            gathered,
+        )
 
 
 @leaf
-def put_in_order(rows: U32, begins: U32, ends: U32, gathered: I64) -> None:
-    """Sorts the times of each row; chunks that do not overlap leave them sorted."""
+def put_in_order(rows: U32, begins: U32, ends: U32, gathered: I64, late: U32) -> None:
+    """Sorts the times of the rows that are listed as late, or of all if the list is too short for them."""
+    if np.int64(late[0]) < late.shape[0]:
+        rows = late[1 : 1 + np.int64(late[0])]
     for number in range(np.uint64(rows.shape[0])):
         row = rows[number]
         begin, end = np.uint64(begins[row]), np.uint64(ends[row])

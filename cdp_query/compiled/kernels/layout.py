@@ -137,9 +137,19 @@ BOUND_OFFSETS: Final = 5  # its columns by chunk, as in a test
 BOUND_COLUMNS: Final = 6
 BOUND_GIVEN: Final = 7  # address of the mask, bool[rows], where it was computed elsewhere
 BOUND_EVENTS: Final = 8  # in all its chunks
-BOUND_APART: Final = 9  # they are in order of time, and none overlaps another
-BOUND_RETURNED: Final = 10  # address of bool[rows]: returned at the instant of the entry; 0: none did
-BOUND_FIELDS: Final = 11
+BOUND_RETURNED: Final = 9  # address of bool[rows]: returned at the instant of the entry; 0: none did
+BOUND_INSTANT: Final = 10  # ms, of an attribute that has changed since
+BOUND_SINCE: Final = 11  # address of the table of times since when its values hold, a row per morsel; 0: all hold
+BOUND_FIELDS: Final = 12
+
+# Since when the values of an attribute in one morsel hold (see MorselTimes and AttributeBlock). Its older values are
+# the chunks and columns of the bound predicate, in order of arrival.
+SINCE_FIRST: Final = 0  # address of the column of times when attributes were first set; 0: never
+SINCE_ROWS: Final = 1  # addresses of u16[n] rows of which values are newer, and of i64[n] since when
+SINCE_TIMES: Final = 2
+SINCE_COUNT: Final = 3
+SINCE_COLUMN: Final = 4  # address of a column of such times, where rows are many; or 0
+SINCE_FIELDS: Final = 5
 
 # Operations of a program on masks of one morsel: (operation, mask, argument, counters of the node or -1, undecided).
 # `undecided` names the mask of what earlier parts have decided, above one bit: 0 its rows that hold are open, 1 the
@@ -171,6 +181,7 @@ COUNT_EVALUATIONS: Final = 8
 COUNTERS: Final = 9
 
 SUM_SCALE: Final = 4  # the greatest of stored decimals: all are added up as if they had it
+BLOCK_ROWS: Final = 4096  # rows or events that all steps of a test pass before the next: they stay in the nearest cache
 FEW: Final = 16  # rows are few if they are one in so many, or fewer: then only their events are looked at
 SUM_MAX: Final = 1 << 62
 DAYS_MAX: Final = 64  # local days of a window: a bit each

@@ -43,7 +43,7 @@ from cdp_query.compiled.kernels.layout import (
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.report_leaves import entry_leaf, ordered_leaf, return_leaf, trend_leaf
-from cdp_query.compiled.kernels.values import copy_mask
+from cdp_query.compiled.kernels.values import copy_mask, count_ones
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
 from cdp_store.limits import MORSEL_ROWS
@@ -73,8 +73,7 @@ def _run_morsel(tables: Tables, memory: Memory, results: Results, number: int, m
         at += 1
         if operation == DO_LEAF:
             own, started = counters[tables.leaves[argument, LEAF_NODE]], cycles()
-            is_narrow = _find_open(memory.masks, undecided, memory.asked[:n])
-            if not _evaluate(tables, memory, results, number, argument, morsel, is_narrow, own, mask):
+            if not _evaluate(tables, memory, results, number, argument, morsel, undecided, own, mask):
                 results.open_leaves[number, argument] = np.uint8(1)
                 mask[:] = np.uint8(0)
             own[COUNT_CYCLES] += cycles() - started
@@ -95,7 +94,7 @@ def _run_morsel(tables: Tables, memory: Memory, results: Results, number: int, m
         else:
             _combine(operation, mask, memory.masks[depth + 1, :n])
         if node >= 0:
-            counters[node, COUNT_TRUE] += _count(mask)
+            counters[node, COUNT_TRUE] += count_ones(mask)
             counters[node, COUNT_EVALUATIONS] = 1
 
 
@@ -107,7 +106,7 @@ def _evaluate(
     number: int,
     argument: int,
     morsel: int,
-    is_narrow: bool,
+    undecided: int,
     counters: I64,
     mask: U8,
 ) -> bool:
@@ -117,8 +116,9 @@ def _evaluate(
         copy_mask(u8s(bound[BOUND_GIVEN] + morsel * MORSEL_ROWS, mask.shape[0]), mask)
         return True
     if leaf_row[LEAF_KIND] == ATTRIBUTE_LEAF:
-        attribute_leaf(tests[leaf_row[LEAF_TEST]], morsel, memory.scratch, counters, mask)
+        attribute_leaf(bound, tests[leaf_row[LEAF_TEST]], morsel, memory, counters, mask)
         return True
+    is_narrow = _find_open(memory.masks, undecided, memory.asked[: mask.shape[0]])
     if leaf_row[LEAF_KIND] == SEQUENCE_LEAF:
         ordered_leaf(tables, memory, results, number, argument, morsel, is_narrow, counters, mask)
         return True
@@ -143,11 +143,10 @@ def _find_open(masks: U8, undecided: int, asked: U8) -> bool:
     """asked[i] = row i is undecided; True if so few are that a predicate better looks at their events only."""
     if undecided == ALL_OPEN:
         return False
-    decided, flip, found = masks[undecided >> 1], np.uint8(undecided & 1), 0
+    decided, flip = masks[undecided >> 1], np.uint8(undecided & 1)
     for i in range(asked.shape[0]):
         asked[i] = decided[i] ^ flip
-        found += int(np.int64(asked[i]))
-    return bool(found * FEW <= asked.shape[0])
+    return bool(count_ones(asked) * FEW <= asked.shape[0])
 
 
 @leaf
@@ -165,14 +164,6 @@ def _combine(operation: int, mask: U8, other: U8) -> None:
         mask[:] = np.uint8(1)
     elif operation == DO_FALSE:
         mask[:] = np.uint8(0)
-
-
-@leaf
-def _count(mask: U8) -> int:
-    total = 0
-    for i in range(mask.shape[0]):
-        total += int(np.int64(mask[i]))
-    return total
 
 
 @leaf
@@ -203,9 +194,8 @@ def _members(part: I64, morsel: int, mask: U8, members: U8) -> tuple[int, int]:
     n = mask.shape[0]
     if part[PART_POPULATION] == 0:
         copy_mask(mask, members)
-        return n, _count(mask)
-    population, whole = u8s(part[PART_POPULATION] + morsel * MORSEL_ROWS, n), 0
+        return n, count_ones(mask)
+    population = u8s(part[PART_POPULATION] + morsel * MORSEL_ROWS, n)
     for i in range(n):
-        whole += int(np.int64(population[i]))
         members[i] = mask[i] & population[i]
-    return whole, _count(members)
+    return count_ones(population), count_ones(members)

@@ -20,7 +20,7 @@ from cdp_query.compiled.kernels.layout import (
 )
 from cdp_query.compiled.kernels.retention_leaf import NEVER, period_of_entries, tally_cohorts
 from cdp_query.compiled.kernels.sequence_leaf import count_wanted, sequence_leaf
-from cdp_query.compiled.kernels.values import copy_mask
+from cdp_query.compiled.kernels.values import copy_mask, count_ones
 from cdp_store.arrays import I64, U8, U64
 from cdp_store.kernels.jit import inlined, leaf
 from cdp_store.limits import MORSEL_BITS
@@ -62,7 +62,7 @@ def ordered_leaf(
     sequence_leaf(tables, memory, results, number, argument, morsel, counters, wanted, depth)
     if is_report:
         want_population(tables.parts[number], morsel, wanted)
-        tally_depths(wanted, depth, length, results.output)
+        tally_depths(wanted, depth, length, memory.scratch[:n], results.output)
         results.output[length + 1] += count_wanted(
             tables, memory, results, number, argument + length + 1, 0, morsel, counters, wanted
         )
@@ -72,10 +72,13 @@ def ordered_leaf(
 
 
 @leaf
-def tally_depths(wanted: U8, depth: U8, length: int, output: I64) -> None:
+def tally_depths(wanted: U8, depth: U8, length: int, scratch: U8, output: I64) -> None:
     """Adds the wanted rows to the users at their depth; those that began and are not at the end stay wanted."""
+    for each in range(length + 1):
+        for row in range(wanted.shape[0]):
+            scratch[row] = np.uint8(depth[row] == np.uint8(each)) & wanted[row]
+        output[each] += count_ones(scratch)
     for row in range(wanted.shape[0]):
-        output[depth[row]] += np.int64(wanted[row])
         wanted[row] &= np.uint8((depth[row] > np.uint8(0)) & (np.int64(depth[row]) < length))
 
 

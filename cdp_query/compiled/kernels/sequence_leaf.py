@@ -13,7 +13,6 @@ from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.chunk_walk import note_leaf, walk_leaf
 from cdp_query.compiled.kernels.gathering import lay_out, list_rows, put_in_order
 from cdp_query.compiled.kernels.layout import (
-    BOUND_APART,
     BOUND_EVENTS,
     COUNT_LEAF,
     FEW,
@@ -23,7 +22,7 @@ from cdp_query.compiled.kernels.layout import (
     LEAF_STRICT,
     LEAF_WITHIN,
 )
-from cdp_query.compiled.kernels.values import copy_mask
+from cdp_query.compiled.kernels.values import copy_mask, count_ones
 from cdp_store.arrays import I64, U8, U32
 from cdp_store.kernels.jit import inlined, leaf
 
@@ -61,12 +60,11 @@ def sequence_leaf(
         found = list_rows(wanted, memory.rows)
         rows = memory.rows[:found]
         own = np.empty(lay_out(rows, counts, begins, ends), np.int64)
-        is_narrow = found * FEW <= n
+        is_narrow, memory.late[0] = found * FEW <= n, np.uint32(0)
         walk_leaf(
             tables, memory, number, argument + 1 + step, FILL_LEAF, morsel, wanted, is_narrow, ends, own, counters
         )
-        if not tables.bounds[number, argument + 1 + step, BOUND_APART]:
-            put_in_order(rows, begins, ends, own)
+        put_in_order(rows, begins, ends, own, memory.late)
         if step == 0:
             times, starts = own, own
             _mark_first(rows, depth)
@@ -74,7 +72,7 @@ def sequence_leaf(
             own_starts = np.empty(own.shape[0], np.int64)
             left = _follow(
                 leaf_row, rows, memory.begins[1 - (step & 1)], memory.ends[1 - (step & 1)], times, starts,
-                begins, ends, own, own_starts, wanted, depth,
+                begins, ends, own, own_starts, memory.runs, wanted, depth,
             )  # fmt: skip
             times, starts = own, own_starts
 
@@ -128,18 +126,14 @@ def count_wanted(
     wanted: U8,
 ) -> int:
     """memory.windows[side, row] = events of a leaf; rows without any are wanted no more. Returns how many are left."""
-    counts, left = memory.windows[side], 0
-    for row in range(wanted.shape[0]):
-        left += int(np.int64(wanted[row]))
+    counts, left = memory.windows[side], count_ones(wanted)
     counts[: wanted.shape[0]] = np.uint32(0)
     note_leaf(tables, results, number, own, counters)
     is_narrow = left * FEW <= wanted.shape[0]
     walk_leaf(tables, memory, number, own, COUNT_LEAF, morsel, wanted, is_narrow, counts, memory.sums, counters)
-    left = 0
     for row in range(wanted.shape[0]):
         wanted[row] &= np.uint8(counts[row] > np.uint32(0))
-        left += int(np.int64(wanted[row]))
-    return left
+    return count_ones(wanted)
 
 
 @leaf
@@ -160,24 +154,31 @@ def _follow(
     ends: U32,
     times: I64,
     starts: I64,
+    chosen: U32,
     wanted: U8,
     depth: U8,
 ) -> int:
     """Keeps of each row's events those that complete a step, with the latest start of such an attempt.
 
-    `past_times` and `past_starts` are those of the step before. Returns the rows that completed the step; the others
-    are wanted no more.
+    `past_times` and `past_starts` are those of the step before, `chosen` u32[rows] is working memory. Returns the rows
+    that completed the step; the others are wanted no more.
     """
-    within, loose, left = leaf_row[LEAF_WITHIN], int(leaf_row[LEAF_STRICT] == 0), 0
+    within, loose, left, found = leaf_row[LEAF_WITHIN], int(leaf_row[LEAF_STRICT] == 0), 0, np.uint64(0)
+    # Listed first, without a branch for each: which rows can complete the step cannot be predicted.
     for number in range(np.uint64(rows.shape[0])):
         row = rows[number]
+        last, first = times[np.uint64(ends[row]) - np.uint64(1)], times[begins[row]]
+        # The latest start comes last, and a later event leaves it less time.
+        past_last = past_starts[np.uint64(past_ends[row]) - np.uint64(1)]
+        is_late = (within >= 0) & (first - past_last > within)
+        chosen[found] = row
+        wanted[row] = np.uint8((past_times[past_begins[row]] < last + loose) & ~is_late)
+        found += np.uint64(wanted[row])
+    for number in range(found):
+        row = chosen[number]
         past, past_end = np.uint64(past_begins[row]), np.uint64(past_ends[row])
         begin, end, latest, start = np.uint64(begins[row]), np.uint64(ends[row]), _NEVER, _NEVER
         kept = begin
-        # The latest start comes last, and a later event leaves it less time.
-        last, past_last = times[end - np.uint64(1)], past_starts[past_end - np.uint64(1)]
-        if past_times[past] >= last + loose or (0 <= within < times[begin] - past_last):
-            end = begin
         for i in range(begin, end):
             now = times[i]
             # Times are integers: `< now + 1` is `<= now`, so that one comparison serves both kinds of ties.

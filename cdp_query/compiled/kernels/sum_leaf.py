@@ -41,7 +41,7 @@ from cdp_query.compiled.kernels.layout import (
     U16_VALUES,
     U32_VALUES,
 )
-from cdp_query.compiled.kernels.values import copy_mask, present_bits
+from cdp_query.compiled.kernels.values import copy_mask, count_ones, present_bits
 from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.kernels.jit import inlined, leaf
 
@@ -90,36 +90,39 @@ def scale_of_sums(leaf_row: I64, bound: I64, part: I64) -> int:
 
 
 @leaf
-def _widen(values: AnyArray, base: int, factor: int, passes: U8, amounts: I64) -> None:
-    """amounts[i] = the number of entry i at SUM_SCALE; 0 where it does not count."""
-    for i in range(passes.shape[0]):
-        amounts[i] = (base + np.int64(values[i])) * factor * np.int64(passes[i])
+def _add_up(values: AnyArray, base: int, factor: int, passes: U8, running: I64) -> None:
+    """running[i] = the numbers of the entries before i at SUM_SCALE, as far as they count."""
+    total = np.int64(0)
+    running[0] = 0
+    for i in range(np.uint64(passes.shape[0])):
+        total += (base + np.int64(values[i])) * factor * np.int64(passes[i])
+        running[i + np.uint64(1)] = total
 
 
 @inlined
-def _amounts(column: I64, scale: int, start: int, passes: U8, amounts: I64) -> None:
+def _add_up_stored(column: I64, scale: int, start: int, passes: U8, running: I64) -> None:
     base, n, address, dtype = column[COLUMN_BASE], passes.shape[0], column[COLUMN_VALUES], column[COLUMN_DTYPE]
     factor = 1
     for _ in range(scale - max(column[COLUMN_SCALE], 0)):
         factor *= 10
     if dtype == U8_VALUES:
-        _widen(u8s(address + start, n), base, factor, passes, amounts)
+        _add_up(u8s(address + start, n), base, factor, passes, running)
     elif dtype == U16_VALUES:
-        _widen(u16s(address + 2 * start, n), base, factor, passes, amounts)
+        _add_up(u16s(address + 2 * start, n), base, factor, passes, running)
     elif dtype == U32_VALUES:
-        _widen(u32s(address + 4 * start, n), base, factor, passes, amounts)
+        _add_up(u32s(address + 4 * start, n), base, factor, passes, running)
     else:
-        _widen(i64s(address + 8 * start, n), base, factor, passes, amounts)
+        _add_up(i64s(address + 8 * start, n), base, factor, passes, running)
 
 
 @leaf
-def _add(run_rows: U16, run_starts: U32, first: int, last: int, amounts: I64, sums: I64) -> None:
-    origin = np.uint64(run_starts[first])
+def _add(run_rows: U16, run_starts: U32, first: int, last: int, running: I64, sums: I64) -> None:
+    # What a run adds is the difference of two running totals: a loop over its few events would end unpredictably.
+    origin, before = np.uint64(run_starts[first]), np.int64(0)
     for run in range(np.uint64(first), np.uint64(last)):
-        total = np.int64(0)
-        for i in range(np.uint64(run_starts[run]) - origin, np.uint64(run_starts[run + np.uint64(1)]) - origin):
-            total += amounts[i]
-        sums[run_rows[run]] += total
+        after = running[np.uint64(run_starts[run + np.uint64(1)]) - origin]
+        sums[run_rows[run]] += after - before
+        before = after
 
 
 @leaf
@@ -144,11 +147,10 @@ def add_chunk(
         copy_mask(passes, given)
         present_bits(column, start, given)
         if column[COLUMN_KIND] in (_INT, _FLOAT):
-            _amounts(column, scale, start, given, memory.amounts)
-            _add(run_rows, run_starts, first_run, last_run, memory.amounts, memory.sums)
+            _add_up_stored(column, scale, start, given, memory.running)
+            _add(run_rows, run_starts, first_run, last_run, memory.running, memory.sums)
         else:
-            for i in range(n):
-                others += int(np.int64(given[i]))
+            others += count_ones(given)
     return others
 
 

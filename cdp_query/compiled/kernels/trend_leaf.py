@@ -40,28 +40,25 @@ def _tally(
 ) -> None:
     origin, is_masked = np.uint64(run_starts[first]), passes.shape[0] > 0
     shift, periods, zero = np.uint64(bits), np.uint64(edges.shape[0] - 1), edges[0]
-    for run in range(np.uint64(first), np.uint64(last)):
+    # Over events, not runs: a loop over a run's few events would end unpredictably.
+    run = np.uint64(first)
+    for i in range(origin, np.uint64(run_starts[last])):
+        run += np.uint64(i == np.uint64(run_starts[run + np.uint64(1)]))
         row = run_rows[run]
-        if not wanted[row]:
+        if not wanted[row] or (is_masked and not passes[i - origin]):
             continue
-        newest, counted = np.int64(latest[row]), seen[row]
-        for i in range(np.uint64(run_starts[run]), np.uint64(run_starts[run + np.uint64(1)])):
-            if is_masked and not passes[i - origin]:
-                continue
-            since = delta + np.int64(times[i])
-            period = np.uint64(blocks[np.uint64(since) >> shift])
-            while since + zero >= edges[period + np.uint64(1)]:
-                period += np.uint64(1)
-            # Bit 0 of the periods counted is the newest of them: a newer one shifts the others up.
-            ahead = int(np.int64(period) + 1 - newest)
-            newer, older = max(ahead, 0), max(-ahead, 0)
-            counted <<= np.uint64(min(newer, 63))
-            bit = np.uint64(1) << np.uint64(older)
-            output[period] += 1
-            output[periods + period] += np.int64((counted & bit) == np.uint64(0))
-            counted |= bit
-            newest += newer
-        latest[row], seen[row] = np.uint32(newest), counted
+        since = delta + np.int64(times[i])
+        period = np.uint64(blocks[np.uint64(since) >> shift])
+        while since + zero >= edges[period + np.uint64(1)]:
+            period += np.uint64(1)
+        # Bit 0 of the periods counted is the newest of them: a newer one shifts the others up.
+        newest = np.int64(latest[row])
+        ahead = int(np.int64(period) + 1 - newest)
+        newer, older = max(ahead, 0), max(-ahead, 0)
+        counted, bit = seen[row] << np.uint64(min(newer, 63)), np.uint64(1) << np.uint64(older)
+        output[period] += 1
+        output[periods + period] += np.int64((counted & bit) == np.uint64(0))
+        latest[row], seen[row] = np.uint32(newest + newer), counted | bit
 
 
 @leaf

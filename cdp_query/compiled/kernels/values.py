@@ -38,6 +38,8 @@ _U8_MAX = (1 << 8) - 1
 _U16_MAX = (1 << 16) - 1
 _U32_MAX = (1 << 32) - 1
 _FLOAT = 3
+_EVEN_BYTES = np.uint64(0x00FF00FF00FF00FF)
+_EACH_PAIR = np.uint64(0x0001000100010001)
 
 
 @leaf
@@ -45,6 +47,22 @@ def copy_mask(source: U8, mask: U8) -> None:
     """mask[i] = source[i]; an assignment of slices would allocate, for the case that they overlap."""
     for i in range(mask.shape[0]):
         mask[i] = source[i]
+
+
+@leaf
+def count_ones(mask: U8) -> int:
+    """Number of ones in a mask: eight bytes at a time, added up in their own lanes until one may be full."""
+    n = mask.shape[0]
+    words, total = i64s(mask.ctypes.data, n >> 3), np.uint64(0)
+    for begin in range(0, words.shape[0], 255):
+        lanes = np.uint64(0)
+        for i in range(np.uint64(begin), np.uint64(min(begin + 255, words.shape[0]))):
+            lanes += np.uint64(words[i])
+        pairs = (lanes & _EVEN_BYTES) + ((lanes >> np.uint64(8)) & _EVEN_BYTES)
+        total += (pairs * _EACH_PAIR) >> np.uint64(48)
+    for i in range(n & ~7, n):
+        total += np.uint64(mask[i])
+    return int(np.int64(total))
 
 
 @leaf
@@ -160,6 +178,21 @@ def present_bits(column: I64, start: int, mask: U8) -> None:
 
 
 @leaf
+def mark_present(column: I64, mask: U8) -> None:
+    """mask[i] = 1 if entry i has a value, else 0."""
+    mask[:] = np.uint8(1)
+    present_bits(column, 0, mask)
+
+
+@leaf
+def mark_until(column: I64, high: int, mask: U8) -> None:
+    """Sets mask[i], all zeros before, if entry i of a column of integers has a value up to `high`."""
+    covered = mask[: min(mask.shape[0], column[COLUMN_COUNT])]
+    _inside_stored(column, 0, np.iinfo(np.int64).min, less(high, column[COLUMN_BASE]), covered)
+    present_bits(column, 0, covered)
+
+
+@leaf
 def test_columns(columns: I64, first: int, last: int, test: I64, start: int, scratch: U8, mask: U8) -> int:
     """mask[i] = entry start + i satisfies a test in any of the columns first:last; returns how many are of other types.
 
@@ -176,8 +209,7 @@ def test_columns(columns: I64, first: int, last: int, test: I64, start: int, scr
         if slot[SLOT_MODE] == MODE_OTHER_TYPE:
             held[:] = np.uint8(1)
             present_bits(column, start, held)
-            for i in range(n):
-                others += int(np.int64(held[i]))
+            others += count_ones(held)
             continue
         _held(column, slot, start, held)
         present_bits(column, start, held)

@@ -40,7 +40,7 @@ def test_two_questions_that_make_a_table_at_once_use_one(monkeypatch: pytest.Mon
                 return descriptors.chunk_table(view, (name,))
             case "property":
                 return descriptors.property_table(view, descriptors.chunk_table(view, (name,)), prop)
-        return descriptors.attribute_table(view, attribute, 10**9)
+        return descriptors.attribute_table(view, attribute)
 
     def overtaken_chunk(chunk: EventChunk) -> tuple[int, ...]:
         monkeypatch.setattr(descriptors, "_chunk_row", chunk_row)

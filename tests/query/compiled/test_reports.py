@@ -163,11 +163,15 @@ def test_a_report_of_two_calls_counts_as_one_evaluation() -> None:
     assert (counted.evaluations, counted.rows_true) == (3, 30)
 
 
+@pytest.mark.parametrize("starts", [(0, 10_000), (0, 5_000, 10_000)])
 @pytest.mark.parametrize("count", [5, 100])
-def test_events_of_overlapping_chunks_are_put_in_order(count: int) -> None:
-    """One event of the first step precedes one of the second closely, and lies in the later of two chunks."""
+def test_events_of_overlapping_chunks_are_put_in_order(count: int, starts: tuple[int, ...]) -> None:
+    """One event of the first step precedes one of the second closely, and lies in the last chunk.
+
+    The list of users that are out of order has room for as many as there are: a third chunk is one too many.
+    """
     shards, who, middle = Shards(), user("u"), count // 2 * 20_000
-    for start in (0, 10_000):
+    for start in starts:
         shards.apply([Event(who, "A", start + 20_000 * number, {}) for number in range(count)])
         shards.seal()
     shards.apply([Event(who, "B", middle + 13_000, {})])
@@ -175,6 +179,7 @@ def test_events_of_overlapping_chunks_are_put_in_order(count: int) -> None:
     report = pipeline.prepare('funnel("A" -> "B", within: 4s)', None, context)
     assert isinstance(report, tree.Funnel)
     views = shards.capture()
+    assert len(views[0].event_chunks(views[0].schema.events["A"])) == len(starts)
     assert by_kernels(report, views, context) == by_python(report, views, context)
     assert pipeline.evaluate_all(report, views, Binder(context)).steps == (1, 1)
 
