@@ -26,22 +26,7 @@ def _reader(element: types.Type) -> Callable[[int, int], int]:
     return cast(Callable[[int, int], int], intrinsic(read))
 
 
-def _word_reader() -> Callable[[int, int], int]:
-    """read(address, offset): the eight bytes from `offset` on as one u64, aligned or not."""
-
-    def read(_typing: Any, _address: types.Type, _offset: types.Type) -> Any:
-        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            pointer = builder.inttoptr(builder.add(*arguments), context.get_value_type(types.uint64).as_pointer())
-            # `align=1`: a text begins anywhere, and LLVM may otherwise take an aligned load for granted.
-            return builder.load(pointer, align=1)
-
-        return types.uint64(types.int64, types.int64), generate
-
-    return cast(Callable[[int, int], int], intrinsic(read))
-
-
 u8_at = _reader(types.uint8)
 u16_at = _reader(types.uint16)
 u32_at = _reader(types.uint32)
 i64_at = _reader(types.int64)
-word_at = _word_reader()

@@ -19,6 +19,7 @@ from cdp_store.kernels.msgpack_tokens import (
     big_endian,
     read_token,
 )
+from cdp_store.kernels.words import copy_bytes
 from cdp_store.values import Kind
 
 _BOOL, _INT, _FLOAT, _STRING = int(Kind.BOOL), int(Kind.INT), int(Kind.FLOAT), int(Kind.STRING)
@@ -139,6 +140,4 @@ def _timestamp_ms(data: U8, at: Int, size: Int) -> Int:
 def copy_spans(data: U8, starts: I64, offsets: I64, out: U8) -> None:
     """out[offsets[i]:offsets[i + 1]] = as many bytes of data from starts[i] on; each byte read and written once."""
     for i in range(starts.shape[0]):
-        at = starts[i] - offsets[i]
-        for j in range(offsets[i], offsets[i + 1]):
-            out[j] = data[at + j]
+        copy_bytes(data, starts[i], offsets[i + 1] - offsets[i], out, offsets[i])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.kernels.memory import word_at
 from cdp_store.arrays import U8, AnyArray, Bools
 from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.words import word_at
 
 _ONES = np.uint64(0x0101010101010101)
 _TOPS = np.uint64(0x8080808080808080)

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from cdp.v1 import ingest_pb2
 
 from cdp_query import pipeline
@@ -25,9 +26,10 @@ from cdp_query.scan.narrowed import chunk_of, narrowed
 from cdp_query.stats import Meter
 from cdp_query.tree import Breakdown, Context, Funnel, Report
 from cdp_router.cluster.partitioning import split
+from cdp_router.questions.member_stream import kinds_and_ids
 from cdp_router.records.columnarise import columnarise
 from cdp_store.columns.arena import StringArena, hash_strings
-from cdp_store.ids import USER_ID, PartitionId, SequenceNumber
+from cdp_store.ids import USER_ID, PartitionId, SequenceNumber, encode_identifier
 from cdp_store.kernels.utf8 import which_not_utf8
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DAY_MS
 from cdp_store.partition.partition import Partition
@@ -95,6 +97,7 @@ def warm_routing() -> None:
     batch = ingest_pb2.Batch(batch_id=b"warm", msgpack_rows=msgspec.msgpack.encode(rows))
     split(columnarise(batch, 0).batch, _KEY, 3)
     which_not_utf8(np.zeros(1, np.int64), np.zeros(0, np.uint8))
+    kinds_and_ids(pa.array([encode_identifier(USER_ID, "warm").decode()], pa.large_string()))
 
 
 def _steps(evaluator: Step) -> Iterator[Step]:

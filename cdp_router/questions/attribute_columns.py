@@ -126,6 +126,9 @@ class AttributeColumns:
 
     def pieces(self, rows: I64) -> Iterator[tuple[I64, dict[str, pa.Array]]]:
         """Some rows with the columns of them, as many as fit a message, until all were given."""
+        if not self.wanted:
+            yield rows, {}
+            return
         read = [self._values(each, rows.astype(np.uint32)) for each in self.wanted]
         sizes = sum((self._sizes(each) for each in read), np.zeros(rows.shape[0], np.int64))
         number = np.cumsum(sizes) // MEMBER_MESSAGE_BYTES

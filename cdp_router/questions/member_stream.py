@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from cdp.v1 import shard_pb2
 
 from cdp_router.questions.attribute_columns import ARROW_TYPES
+from cdp_store.arrays import I64, U8
 from cdp_store.ids import TAGGED_KINDS, encode_identifier
+from cdp_store.kernels import strings
 
 _IDENTIFIER: Final = [("kind", pa.large_string()), ("id", pa.large_string())]
 
@@ -50,12 +52,16 @@ class MemberStream:
 
 def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
     """The kind and the value of encoded identifiers, as `cdp_store.ids` encodes them."""
-    ids = pc.utf8_slice_codeunits(texts, 1)
     if not len(texts):
-        return [ids, ids]
-    _, offsets, data = texts.buffers()
-    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts)]
-    numbers = _NUMBER_OF_TAG[np.frombuffer(data, np.uint8)[starts]]
+        return [texts, texts]
+    _, held, bytes_of_all = texts.buffers()
+    offsets, data = np.frombuffer(held, np.int64), np.frombuffer(bytes_of_all, np.uint8)
+    offsets = offsets[texts.offset : texts.offset + len(texts) + 1]
+    # Of one type wherever the buffers come from: kernels are compiled for each.
+    for array in (offsets, data):
+        array.setflags(write=False)
+    numbers = _NUMBER_OF_TAG[data[offsets[:-1]]]
+    ids = _without_tags(offsets, data)
     is_one = (numbers == numbers[0]).all()
     kinds = pa.repeat(_kinds()[int(numbers[0])], len(texts)) if is_one else _kinds().take(pa.array(numbers))
     if (numbers == len(TAGGED_KINDS)).any():
@@ -64,6 +70,15 @@ def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
         ids = pc.if_else(pc.is_valid(kinds), ids, custom.field("id"))
         kinds = pc.coalesce(kinds, custom.field("kind"))
     return [kinds, ids]
+
+
+def _without_tags(offsets: I64, data: U8) -> pa.Array:
+    own: I64 = np.empty(offsets.shape[0], np.int64)
+    values: U8 = np.empty(int(offsets[-1] - offsets[0]) - (offsets.shape[0] - 1), np.uint8)
+    strings.drop_first_bytes(offsets, data, own, values)
+    return pa.Array.from_buffers(
+        pa.large_string(), offsets.shape[0] - 1, [None, pa.py_buffer(own), pa.py_buffer(values)]
+    )
 
 
 @cache

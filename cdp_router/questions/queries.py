@@ -201,7 +201,6 @@ class Queries:
         sink, mismatch, known = MemberStream(message.attributes), False, Names()
         is_told = True  # shards of an earlier version do not tell which names they know
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
-        yield query_pb2.MembersResponse(arrow=sink.drain())
         async for response in self._routing.stream(LIST_MEMBERS, message, deadline, MEMBER_RESPONSES_AHEAD):
             coverage.answered.extend(response.answered)
             mismatch |= response.type_mismatch
@@ -211,14 +210,14 @@ class Queries:
                 sink.write(response.arrow)
                 note(count=sink.count)
                 yield query_pb2.MembersResponse(arrow=sink.drain())
-        yield query_pb2.MembersResponse(arrow=sink.finish())
+        end = sink.finish()
         coverage.answered.sort(key=_BY_PARTITION)
         warnings = []
         if is_told:
             warnings += await self._unknown_names(question.said.names, known, deadline, strict=False)
         if mismatch:
             warnings += await self._mistyped(question, deadline, strict=False)
-        yield query_pb2.MembersResponse(coverage=coverage, warnings=warnings)
+        yield query_pb2.MembersResponse(arrow=end, coverage=coverage, warnings=warnings)
 
     def _context(
         self, request: query_pb2.QueryRequest | query_pb2.MembersRequest | proof_pb2.ExplainUserRequest

@@ -6,16 +6,25 @@ import numpy as np
 
 from cdp_store.arrays import I64, U8, U32, AnyArray
 from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.words import copy_bytes
 
 
 @kernel
 def gather_bytes(offsets: AnyArray, data: U8, entries: I64, out_offsets: I64, out: U8) -> None:
     """Copy string e = entries[i], data[offsets[e]:offsets[e + 1]], to out[out_offsets[i]:]; moves each byte once."""
     for i in range(entries.shape[0]):
-        start = np.int64(offsets[entries[i]])
-        at = out_offsets[i]
-        for j in range(np.int64(offsets[entries[i] + 1]) - start):
-            out[at + j] = data[start + j]
+        start, stop = int(np.int64(offsets[entries[i]])), int(np.int64(offsets[entries[i] + 1]))
+        copy_bytes(data, start, stop - start, out, out_offsets[i])
+
+
+@kernel
+def drop_first_bytes(offsets: I64, data: U8, out_offsets: I64, out: U8) -> None:
+    """Copies strings, none of them empty, without the first byte of each; out_offsets is filled here."""
+    for i in range(offsets.shape[0]):
+        out_offsets[i] = offsets[i] - offsets[0] - i
+    for i in range(offsets.shape[0] - 1):
+        start = offsets[i] + 1
+        copy_bytes(data, start, offsets[i + 1] - start, out, out_offsets[i])
 
 
 @kernel
@@ -39,12 +48,10 @@ def renumber(index: U32, seen: U32, stamp: int, kept: U32) -> int:
 @kernel
 def take_strings(offsets: U32, data: U8, kept: U32, out_offsets: U32, out: U8) -> None:
     """Copy string kept[i] of offsets/data to out[out_offsets[i]:]; out_offsets is filled here, out is large enough."""
-    at = np.int64(0)
+    at = 0
     for i in range(kept.shape[0]):
-        start = np.int64(offsets[kept[i]])
-        stop = np.int64(offsets[kept[i] + 1])
+        start, stop = int(np.int64(offsets[kept[i]])), int(np.int64(offsets[kept[i] + 1]))
         out_offsets[i] = at
-        for j in range(start, stop):
-            out[at] = data[j]
-            at += 1
+        copy_bytes(data, start, stop - start, out, at)
+        at += stop - start
     out_offsets[kept.shape[0]] = at

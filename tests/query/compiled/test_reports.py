@@ -168,20 +168,22 @@ def test_a_report_of_two_calls_counts_as_one_evaluation() -> None:
 def test_events_of_overlapping_chunks_are_put_in_order(count: int, starts: tuple[int, ...]) -> None:
     """One event of the first step precedes one of the second closely, and lies in the last chunk.
 
-    The list of users that are out of order has room for as many as there are: a third chunk is one too many.
+    The list of users that are out of order has room for as many as there are: of three chunks it gets one twice, and
+    then has no room for the other.
     """
-    shards, who, middle = Shards(), user("u"), count // 2 * 20_000
+    shards, middle = Shards(), count // 2 * 20_000
     for start in starts:
-        shards.apply([Event(who, "A", start + 20_000 * number, {}) for number in range(count)])
+        users = [user("u")] if start == 5_000 else [user("u"), user("v")]
+        shards.apply([Event(who, "A", start + 20_000 * number, {}) for who in users for number in range(count)])
         shards.seal()
-    shards.apply([Event(who, "B", middle + 13_000, {})])
+    shards.apply([Event(user(name), "B", middle + 13_000, {}) for name in "uv"])
     context = tree.Context(DAY_MS)
     report = pipeline.prepare('funnel("A" -> "B", within: 4s)', None, context)
     assert isinstance(report, tree.Funnel)
     views = shards.capture()
     assert len(views[0].event_chunks(views[0].schema.events["A"])) == len(starts)
     assert by_kernels(report, views, context) == by_python(report, views, context)
-    assert pipeline.evaluate_all(report, views, Binder(context)).steps == (1, 1)
+    assert pipeline.evaluate_all(report, views, Binder(context)).steps == (2, 2)
 
 
 @pytest.fixture(scope="module")
