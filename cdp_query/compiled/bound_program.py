@@ -78,7 +78,7 @@ def bind_program(
     instant_ms: int,
 ) -> BoundProgram:
     """Looks up the names of a program in each partition."""
-    parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), list[list[_Row]]()
+    parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), bytearray()
     stats = {leaf.node: NodeStats() for leaf in program.leaves}
     events_of = [(leaf, [names.events[at] for at in leaf.names]) for leaf in program.leaves]
     kept, events_max, first_row = list[object](views), 0, 0
@@ -91,7 +91,8 @@ def bind_program(
         tables = [one.chunks(leaf, events) for leaf, events in events_of]
         _check_steps(program, tables)
         bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
-        tests.append([one.test(test, program, tables[test.leaf]) for test in program.tests])
+        for test in program.tests:
+            tests += one.test(test, program, tables[test.leaf])
         for table in tables:
             if table is not None and table.events_max > events_max:
                 events_max = table.events_max
@@ -99,7 +100,7 @@ def bind_program(
     return BoundProgram(
         np.array(parts, np.int64).reshape(shape, PART_FIELDS),
         np.array(bounds, np.int64).reshape(shape, len(program.leaves), BOUND_FIELDS),
-        np.array(tests, np.int64).reshape(shape, len(program.tests), TEST_FIELDS),
+        np.frombuffer(tests, np.int64).reshape(shape, len(program.tests), TEST_FIELDS),
         stats,
         events_max,
         kept,
@@ -167,7 +168,7 @@ class _OneView:
         times = self.instant_ms, address_of(since.rows)
         return (*table.fields, CHANGE_VALUE, *values.addresses, 0, table.events, 0, *times)
 
-    def test(self, test: Test, program: Program, table: ChunkTable | None) -> _Row:
+    def test(self, test: Test, program: Program, table: ChunkTable | None) -> bytes:
         stats, columns, older = self.stats[program.leaves[test.leaf].node], None, None
         if test.is_attribute:
             key = self._attribute(test.key)

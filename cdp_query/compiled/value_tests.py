@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -11,13 +11,14 @@ import numpy as np
 from cdp_query.compiled.descriptors import ColumnTable, address_of, has_texts
 from cdp_query.compiled.kernels.layout import (
     KINDS,
+    MODE_CODES,
     MODE_EVERYTHING,
     MODE_OTHER_TYPE,
     MODE_RANGES,
     MODE_TABLE,
     SUM_SCALE,
 )
-from cdp_query.matching.decided import decisions
+from cdp_query.matching.decided import decide_all
 from cdp_query.matching.matcher import Matcher
 from cdp_query.matching.ranges import INT_MAX, INT_MIN
 from cdp_query.stats import NodeStats
@@ -25,7 +26,8 @@ from cdp_store.arrays import F64, I64, AnyArray
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import TEXT_KINDS, Kind
 
-_NO_SLOT: Final = (MODE_OTHER_TYPE, 0, 0, 0)
+_FOUR: Final = struct.Struct("=4q")  # the head of a row, and each slot
+_NO_SLOT: Final = _FOUR.pack(MODE_OTHER_TYPE, 0, 0, 0)
 
 
 def is_testable(matcher: Matcher) -> bool:
@@ -35,24 +37,28 @@ def is_testable(matcher: Matcher) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ValueTest:
-    """A matcher for kernels; `slots` are those of the kinds that all partitions share, `kept` the arrays they name."""
+    """A matcher for kernels; `slots` are those of the kinds that all partitions share, `kept` the arrays they name.
+
+    `texts` are the kinds whose values each partition decides by code, in the order of their numbers.
+    """
 
     matcher: Matcher
-    slots: tuple[tuple[int, int, int, int], ...]
+    slots: tuple[bytes, ...]
     kept: tuple[AnyArray, ...]
+    texts: tuple[Kind, ...] = ()
 
 
 def value_test(matcher: Matcher) -> ValueTest:
     """The part of a test that does not depend on a partition."""
     slots, kept = [_NO_SLOT] * KINDS, list[AnyArray]()
     if matcher.everything:
-        return ValueTest(matcher, (_NO_SLOT, *[(MODE_EVERYTHING, 0, 0, 0)] * (KINDS - 1)), ())
+        return ValueTest(matcher, (_NO_SLOT, *[_FOUR.pack(MODE_EVERYTHING, 0, 0, 0)] * (KINDS - 1)), ())
 
-    def ranges(pairs: list[tuple[int, int]]) -> tuple[int, int, int, int]:
+    def ranges(pairs: list[tuple[int, int]]) -> bytes:
         inside = [(max(low, INT_MIN), min(high, INT_MAX)) for low, high in pairs if low <= INT_MAX and high >= INT_MIN]
         bounds: I64 = np.array(inside, np.int64).reshape(-1)
         kept.append(bounds)
-        return MODE_RANGES, address_of(bounds), len(inside), 0
+        return _FOUR.pack(MODE_RANGES, address_of(bounds), len(inside), 0)
 
     if matcher.numbers:
         slots[Kind.INT] = ranges([wanted.integers() for wanted in matcher.numbers])
@@ -62,12 +68,12 @@ def value_test(matcher: Matcher) -> ValueTest:
             [[wanted.mantissas(scale) for wanted in matcher.numbers] for scale in scales], np.int64
         )
         kept += [floats, decimals]
-        slots[Kind.FLOAT] = MODE_RANGES, address_of(floats), len(matcher.numbers), address_of(decimals)
+        slots[Kind.FLOAT] = _FOUR.pack(MODE_RANGES, address_of(floats), len(matcher.numbers), address_of(decimals))
     if matcher.times:
         slots[Kind.TIME] = ranges([(span.first_ms, span.last_ms) for span in matcher.times])
     if matcher.flags:
         slots[Kind.BOOL] = ranges([(int(flag), int(flag)) for flag in matcher.flags])
-    return ValueTest(matcher, tuple(slots), tuple(kept))
+    return ValueTest(matcher, tuple(slots), tuple(kept), tuple(filter(matcher.decides, TEXT_KINDS)))
 
 
 def test_row(
@@ -80,26 +86,25 @@ def test_row(
     kept: list[object],
     *,
     attribute: bool,
-) -> tuple[int, ...]:
+) -> bytes:
     """The row of a test in one partition; what it names is kept in `kept`, what deciding it read counts in `stats`.
 
     `older` are columns of values that an attribute had before.
     """
     offsets, address = (0, 0) if columns is None else columns.addresses
+    head = _FOUR.pack(test.matcher.negated, -1 if key is None else key, offsets, address)
     kept.append(columns)
+    if key is None or not test.texts:
+        return head + b"".join(test.slots)
     slots = list(test.slots)
-    if key is not None and (test.matcher.text is not None or test.matcher.lists is not None):
-        decide = decisions(view, key, test.matcher, {}, stats, attribute=attribute)
-        kinds = frozenset[int]().union(*(table.kinds for table in (columns, older) if table is not None))
-        for kind in TEXT_KINDS:
-            if test.matcher.decides(kind) and has_texts(kinds, view, kind, unsealed=not attribute):
-                decided = decide(kind)
-                if decided.table is not None:
-                    kept.append(decided.table)
-                    slots[kind] = MODE_TABLE, address_of(decided.table), decided.table.shape[0], 0
-                else:
-                    codes: I64 = np.repeat(np.array(decided.few, np.int64), 2)
-                    kept.append(codes)
-                    slots[kind] = MODE_RANGES, address_of(codes), len(decided.few), 0
-    head = (int(test.matcher.negated), -1 if key is None else key, offsets, address)
-    return (*head, *chain.from_iterable(slots))
+    kinds = frozenset[int]().union(*(table.kinds for table in (columns, older) if table is not None))
+    for kind in test.texts:
+        if has_texts(kinds, view, kind, unsealed=not attribute):
+            decided = decide_all(view, key, kind, test.matcher, stats, attribute=attribute)
+            if decided.table is not None:
+                kept.append(decided.table)
+                slots[kind] = _FOUR.pack(MODE_TABLE, address_of(decided.table), decided.table.shape[0], 0)
+            else:
+                first, second, *_ = *decided.few, 0, 0
+                slots[kind] = _FOUR.pack(MODE_CODES, first, len(decided.few), second)
+    return head + b"".join(slots)

@@ -67,16 +67,27 @@ def decisions(
     def decide(kind: Kind) -> Decided:
         if kind not in known:
             assert key is not None, "there are no values under a name nobody knows"
-            if asked is None or matcher.literals is not None:
+            if asked is None:
+                known[kind] = decide_all(view, key, kind, matcher, stats, attribute=attribute)
+            elif matcher.literals is not None:
                 known[kind] = decide_codes(view, key, kind, matcher, attribute=attribute)
             else:
                 known[kind] = _decide_few(view, key, kind, matcher, asked(kind), attribute=attribute)
-            stats.bytes += known[kind].read
-            if kind is Kind.STRING and asked is None and known[kind].is_empty():
-                stats.type_mismatch += _of_another_type(view, key, matcher, attribute=attribute)
+                stats.bytes += known[kind].read
         return known[kind]
 
     return decide
+
+
+def decide_all(
+    view: PartitionView, key: int, kind: Kind, matcher: Matcher, stats: NodeStats, *, attribute: bool
+) -> Decided:
+    """`decide_codes`, counting what was read, and strings of which none is of the condition's type."""
+    decided = decide_codes(view, key, kind, matcher, attribute=attribute)
+    stats.bytes += decided.read
+    if kind is Kind.STRING and decided.is_empty():
+        stats.type_mismatch += _of_another_type(view, key, matcher, attribute=attribute)
+    return decided
 
 
 def decide_codes(view: PartitionView, key: int, kind: Kind, matcher: Matcher, *, attribute: bool) -> Decided:

@@ -75,6 +75,7 @@ MODE_OTHER_TYPE: Final = 0
 MODE_EVERYTHING: Final = 1
 MODE_RANGES: Final = 2  # SLOT_COUNT closed intervals, in the kind's own domain
 MODE_TABLE: Final = 3  # SLOT_COUNT bools, by code
+MODE_CODES: Final = 4  # SLOT_COUNT codes, at most two, in the places of SLOT_ADDRESS and SLOT_DECIMALS
 
 # A filter on events, in postfix form: (operation, test).
 FILTER_TEST: Final = 0

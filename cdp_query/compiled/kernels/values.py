@@ -18,6 +18,7 @@ from cdp_query.compiled.kernels.layout import (
     F32_VALUES,
     F64_VALUES,
     I64_VALUES,
+    MODE_CODES,
     MODE_EVERYTHING,
     MODE_OTHER_TYPE,
     MODE_RANGES,
@@ -134,6 +135,11 @@ def _held(column: I64, slot: I64, start: int, held: U8) -> None:
     if mode == MODE_TABLE:
         _listed_stored(column, start, u8s(address, count), held)
         return
+    if mode == MODE_CODES:
+        for each in range(count):
+            code = less(slot[SLOT_DECIMALS] if each else address, column[COLUMN_BASE])
+            _inside_stored(column, start, code, code, held)
+        return
     if column[COLUMN_DTYPE] >= F32_VALUES:
         floats = f64s(address, 2 * count)
         for each in range(count):
@@ -227,6 +233,8 @@ def test_raw(test: I64, kind: int, raw: int) -> bool:
         return True
     if mode == MODE_TABLE:
         return 0 <= raw < count and bool(u8s(address, count)[raw])
+    if mode == MODE_CODES:
+        return bool((count > 0 and raw == address) or (count > 1 and raw == test[at + SLOT_DECIMALS]))
     if mode == MODE_RANGES:
         for each in range(count):
             if kind == _FLOAT:
