@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable, Coroutine
+from importlib.abc import MetaPathFinder
 from typing import Any, Final
 
 import msgspec
@@ -63,7 +64,20 @@ async def watch_standard_input(stop: Callable[[], None]) -> Callable[[], None]:
     return forget
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Lets a process do as if pandas were not installed.
+
+    pyarrow loads it, if it can, with a process's first array: half a second of every start, and no server uses it.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Refuses pandas, and leaves other modules to the finders after this one."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("servers do without pandas", name=fullname)
+
+
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs a process's coroutine on the fast event loop."""
     allow_many_open_files()
+    sys.meta_path.insert(0, _WithoutPandas())
     uvloop.run(main())

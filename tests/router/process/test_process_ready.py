@@ -30,6 +30,21 @@ print(gc.get_freeze_count(), int(reference() is None))
 """
 
 
+_WITH_ARROW = """
+import sys
+from cdp_router.process.supervised import run_process
+async def main():
+    import pyarrow as pa
+    print(pa.array(["x"]).to_pylist(), sum(name.startswith("pandas.") for name in sys.modules))
+run_process(main)
+"""
+
+
+def test_a_process_that_makes_arrow_arrays_does_not_wait_for_pandas() -> None:
+    done = subprocess.run([sys.executable, "-c", _WITH_ARROW], capture_output=True, text=True, check=True)
+    assert done.stdout == "['x'] 0\n"
+
+
 def test_what_a_ready_process_has_is_left_out_of_the_search_for_garbage() -> None:
     done = subprocess.run([sys.executable, "-c", _READY], capture_output=True, text=True, check=True)
     ready, counts = done.stdout.splitlines()
