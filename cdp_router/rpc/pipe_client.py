@@ -23,8 +23,8 @@ _NUMBERS: Final = 1 << 32
 class PipeClient:
     """Keeps a pipe to the shard at a port, as long as there is one; calls go over gRPC meanwhile."""
 
-    def __init__(self, secret: str, port: int) -> None:
-        self._meeting = Meeting.at(secret, port)
+    def __init__(self, secret: str, port: int, host: str = "") -> None:
+        self._meeting = Meeting.at(secret, port, host)
         self._pipe: _Pipe | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._again_at = 0.0 if sys.platform == "linux" else float("inf")

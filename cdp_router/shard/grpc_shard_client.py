@@ -10,6 +10,7 @@ from cdp_router.cluster.shard_methods import METHODS, Method, Request, Response,
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.carrying import carrying
 from cdp_router.rpc.pipe_client import PipeClient
+from cdp_router.rpc.threaded_pipes import HOST
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.loopback import is_loopback
 
@@ -27,6 +28,8 @@ PIPED: Final[frozenset[Method[Any, Any]]] = frozenset(
         methods.READ_SCHEMA,
     )
 )
+# Of these, those that only compute: threads answer them without the event loop of the shard.
+THREADED: Final[frozenset[Method[Any, Any]]] = frozenset((methods.EVALUATE,))
 PIPED_BYTES_MAX: Final = 1 << 16  # of a request
 
 
@@ -37,7 +40,7 @@ class GrpcShardClient:
         self.address = address
         link = link or Link()
         self._channel = link.connect(address)
-        self._pipe = _pipe(address, link)
+        self._pipe, self._questions = _pipe(address, link), _pipe(address, link, HOST)
         channel: Any = carrying(self._channel, link.shown)
         self._calls: dict[Method[Any, Any], Any] = {}
         for method in METHODS:
@@ -53,7 +56,8 @@ class GrpcShardClient:
         # Once for both ways; the size decides, and gRPC gets the same bytes.
         asked = request.SerializeToString()
         if self._pipe is not None and method in PIPED and len(asked) <= PIPED_BYTES_MAX:
-            pipe = self._pipe.pipe
+            questions = self._questions if method in THREADED else None
+            pipe = (None if questions is None else questions.pipe) or self._pipe.pipe
             if pipe is not None:
                 return method.response.FromString(await pipe.call(method.path, asked, deadline.remaining()))
         response: Response = await self._calls[method](asked, timeout=deadline.remaining())
@@ -66,8 +70,9 @@ class GrpcShardClient:
             yield response
 
     async def close(self) -> None:
-        if self._pipe is not None:
-            await self._pipe.close()
+        for pipe in (self._pipe, self._questions):
+            if pipe is not None:
+                await pipe.close()
         await self._channel.close()
 
 
@@ -75,9 +80,9 @@ def _serialized(message: bytes) -> bytes:
     return message
 
 
-def _pipe(address: str, link: Link) -> PipeClient | None:
+def _pipe(address: str, link: Link, place: str = "") -> PipeClient | None:
     """The pipe to a shard of this machine; none where certificates are to protect what is sent."""
     host, _, port = address.rpartition(":")
     if link.tls is not None or not is_loopback(host.strip("[]")) or not port.isdecimal():
         return None
-    return PipeClient(link.secret, int(port))
+    return PipeClient(link.secret, int(port), place)

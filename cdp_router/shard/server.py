@@ -26,6 +26,7 @@ from cdp_router.questions.attribute_columns import kinds_met
 from cdp_router.questions.profile_reading import read_profile
 from cdp_router.questions.proofs import to_response
 from cdp_router.questions.timelines import Page
+from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
 from cdp_router.shard.deliveries import to_delivery, to_outcome
@@ -39,7 +40,7 @@ from cdp_router.shard.moves.shard_moves import ShardMoves
 from cdp_router.shard.moves.taker import Connect, Taker
 from cdp_router.shard.partition_discovery import met_by
 from cdp_router.shard.person_pages import ShardPeople, encoded
-from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
+from cdp_router.shard.query_workers import QueryWorkers
 from cdp_router.shard.readings import ShardReadings
 from cdp_router.shard.shard_erasure import ShardErasing
 from cdp_router.shard.shard_export import ShardExporting
@@ -78,8 +79,8 @@ class ShardServer:
         self.commits = Commits(store, on_failure, self._maintain_soon, self.background)
         self.upkeep = Upkeep(store, self.commits, self._clock, self.background)
         self.snapshots = Snapshots(store, self._clock, self.background)
-        self._workers = QueryWorkers(query_threads)
-        self._exporting = ShardExporting(self._workers)
+        self.workers = QueryWorkers(query_threads)
+        self._exporting = ShardExporting(self.workers)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
         self.erasing = ShardErasing(store, self.commits, self.upkeep, self.snapshots, self._clock, self._check_epochs)
         self.quarantine = ShardQuarantine(store, self.commits, self._check_epochs)
@@ -111,10 +112,16 @@ class ShardServer:
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the requested partitions."""
+        return await self.workers.run(self._evaluation(request), deadline)
+
+    def evaluate_here(self, request: shard_pb2.EvaluateRequest, checkpoint: Checkpoint) -> shard_pb2.EvaluateResponse:
+        """The same on the thread that calls this."""
+        return self._evaluation(request)(checkpoint)
+
+    def _evaluation(self, request: shard_pb2.EvaluateRequest) -> Callable[[Checkpoint], shard_pb2.EvaluateResponse]:
         check_cluster(self._store, request.cluster)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        work = partial(_evaluated, partial(self._question, request.question), self._views(request), context)
-        return await self._workers.run(work, deadline)
+        return partial(_evaluated, partial(self._question, request.question), self._views(request), context)
 
     async def list_members(
         self, request: shard_pb2.ListMembersRequest, deadline: Deadline
@@ -124,7 +131,7 @@ class ShardServer:
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         # All views before the first page: later ones would show what came in while earlier partitions were sent.
         find = partial(_found_members, request, self._views(request), context)
-        messages = (await self._workers.run(find, deadline)).messages()
+        messages = (await self.workers.run(find, deadline)).messages()
         while (message := await self._in_query_thread(lambda: next(messages, None), begun=True)) is not None:
             yield message
 
@@ -151,7 +158,7 @@ class ShardServer:
         partition = self._owned(request.partition, request.epoch)
         identifier = encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        return await self._workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
+        return await self.workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
         """Changes rules of retention, drops events by them, and returns the rules."""
@@ -246,7 +253,7 @@ class ShardServer:
         await self.upkeep.close()
         await self.snapshots.close()
         await self.background.close()
-        self._workers.close()
+        self.workers.close()
         self.readings.close()
         self._store.close()
 
@@ -255,7 +262,7 @@ class ShardServer:
         self.snapshots.write_cold_soon()
 
     async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
-        return await self._workers.run(lambda _: work(), begun=begun)
+        return await self.workers.run(lambda _: work(), begun=begun)
 
     def _question(self, message: segment_pb2.Question) -> _Read:
         """The question of a message. Trees of short ones are remembered: dashboards ask the same again and again."""
