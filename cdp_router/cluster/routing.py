@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from cdp_router.cluster.partition_map import PartitionMap
 from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, scatter
-from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_client import ShardClient, begin
 from cdp_router.cluster.shard_methods import (
     Method,
     Request,
@@ -207,20 +207,23 @@ class Routing:
         request: Asked[Request],
         deadline: Deadline,
     ) -> dict[int, Response | _Refused | grpc.aio.AioRpcError | None]:
-        async def call(shard: int, client: ShardClient) -> Response | _Refused:
-            try:
-                return await client.call(method, self._request(method, request, asked[shard]), deadline)
-            except WrongEpoch as refusal:
-                return _Refused(refusal)
-            except grpc.aio.AioRpcError as error:
-                refusal_of_call = mismatch_of(error)
-                if refusal_of_call is None:
-                    raise
-                return _Refused(refusal_of_call)
-
         known = {shard: self.shards[shard] for shard in asked if shard in self.shards}
-        gathered = await scatter(known, call)
-        return {shard: gathered.answers.get(shard, gathered.failures.get(shard)) for shard in asked}
+        gathered = await scatter(
+            known, lambda shard, client: begin(client, method, self._request(method, request, asked[shard]), deadline)
+        )
+        if len(gathered.answers) == len(asked):
+            return dict(gathered.answers)
+        failed_calls: dict[int, grpc.aio.AioRpcError | WrongEpoch] = {**gathered.failures, **gathered.refusals}
+        failures = {shard: _outcome(failure) for shard, failure in failed_calls.items()}
+        return {shard: gathered.answers.get(shard, failures.get(shard)) for shard in asked}
+
+
+def _outcome(failure: grpc.aio.AioRpcError | WrongEpoch) -> _Refused | grpc.aio.AioRpcError:
+    refusal = failure if isinstance(failure, WrongEpoch) else mismatch_of(failure)
+    if refusal is not None:
+        return _Refused(refusal)
+    assert isinstance(failure, grpc.aio.AioRpcError)
+    return failure
 
 
 async def _refusable(stream: AsyncIterator[Response]) -> AsyncIterator[Response | WrongEpoch]:

@@ -20,6 +20,7 @@ from cdp_router.contract.status import Context, abort, grpc_code, reason_of, sta
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.limits import REQUEST_BYTES_MAX
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
+from cdp_router.rpc.expiry import Expiry
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.method_bounds import Bounds, bounds_of
@@ -83,6 +84,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._gate, self._observers, self._record = gate or OpenGate(), observers, record or NoRecord()
         self._handlers = dict[str, Any]()
         self._running = 0
+        self._expiry: Expiry | None = None  # of the loop of the first call
         self._closing, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
 
@@ -246,7 +248,7 @@ class Chain(grpc.aio.ServerInterceptor):
         try:
             self._check_open()
             gate.admit(call, metadata)
-            async with _capped(method.bounds.seconds, context.time_remaining()):
+            async with _capped(method.bounds.seconds, context.time_remaining(), self._expiry):
                 result = await work(call)
         except asyncio.CancelledError:
             call.reason = "CANCELLED"
@@ -264,6 +266,7 @@ class Chain(grpc.aio.ServerInterceptor):
             raise ShuttingDown
 
     def _enter(self) -> None:
+        self._expiry = self._expiry or Expiry()
         self._running += 1
         self._idle.clear()
 
@@ -281,24 +284,33 @@ def told_seconds(remaining: float | None) -> float:
 class _capped:  # noqa: N801 - a class, because a generator in its place costs twice as much
     """Limits the call to the cap, and to a moment less than its caller waits: gRPC would end it without a message."""
 
-    def __init__(self, cap: float | None, remaining: float | None) -> None:
+    __slots__ = ("_before", "_cap", "_expiry", "_is_expired", "_seconds", "_task")
+
+    def __init__(self, cap: float | None, remaining: float | None, expiry: Expiry | None = None) -> None:
         self._cap, self._seconds = cap, min(cap or math.inf, told_seconds(remaining))
-        self._timer = asyncio.timeout(self._seconds if self._seconds < _FAR_SECONDS else None)
+        self._expiry, self._is_expired = expiry or Expiry(), False
 
     async def __aenter__(self) -> None:
-        await self._timer.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._before = task, task.cancelling()
+        if self._seconds < _FAR_SECONDS:
+            self._expiry.add(self, self._seconds)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._timer.__aexit__(kind, error, trace)
-        except TimeoutError:
-            kind = TimeoutError
-        if kind is not None and issubclass(kind, TimeoutError) and self._timer.expired():
+        self._expiry.forget(self)
+        # As in asyncio.timeout: a task that somebody else cancelled as well stays cancelled.
+        if self._is_expired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             if self._seconds == self._cap:
                 raise DeadlineMissed(f"no call may take longer than {self._cap:g} s; ask for less") from None
             raise DeadlineMissed(LATE) from None
+
+    def expire(self) -> None:
+        """Ends the call."""
+        self._is_expired = True
+        self._task.cancel()
 
 
 class _Requests:

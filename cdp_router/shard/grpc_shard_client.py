@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Generator
+from typing import Any, Final, Generic
 
 from cdp_router.cluster import shard_methods as methods
 from cdp_router.cluster.shard_methods import METHODS, Method, Request, Response, StreamMethod, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.carrying import carrying
-from cdp_router.rpc.pipe_client import PipeClient
+from cdp_router.rpc.pipe_client import PipeCall, PipeClient
 from cdp_router.rpc.threaded_pipes import HOST
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.loopback import is_loopback
@@ -53,14 +53,18 @@ class GrpcShardClient:
             )
 
     async def call(self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline) -> Response:
+        return await self.send(method, request, deadline)
+
+    def send(self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline) -> Awaitable[Response]:
+        """A call that is under way already, awaited by anybody or cancelled."""
         # Once for both ways; the size decides, and gRPC gets the same bytes.
         asked = request.SerializeToString()
         if self._pipe is not None and method in PIPED and len(asked) <= PIPED_BYTES_MAX:
             questions = self._questions if method in THREADED else None
             pipe = (None if questions is None else questions.pipe) or self._pipe.pipe
             if pipe is not None:
-                return method.response.FromString(await pipe.call(method.path, asked, deadline.remaining()))
-        response: Response = await self._calls[method](asked, timeout=deadline.remaining())
+                return _Piped(method, pipe.call(method.path, asked, deadline.remaining()))
+        response: Awaitable[Response] = self._calls[method](asked, timeout=deadline.remaining())
         return response
 
     async def stream(
@@ -74,6 +78,23 @@ class GrpcShardClient:
             if pipe is not None:
                 await pipe.close()
         await self._channel.close()
+
+
+class _Piped(Generic[Response]):
+    """A call over a pipe whose answer is a message."""
+
+    __slots__ = ("_call", "_method")
+
+    def __init__(self, method: UnaryMethod[Any, Response], call: PipeCall) -> None:
+        self._method, self._call = method, call
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        answer = yield from self._call.__await__()
+        return self._method.response.FromString(answer)
+
+    def cancel(self) -> None:
+        """Gives the call up."""
+        self._call.cancel()
 
 
 def _serialized(message: bytes) -> bytes:
