@@ -101,6 +101,14 @@ def from_frame(arrived: bytearray, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -
     return kind, number, payload
 
 
+def only_frame(arrived: bytes, payload_bytes_max: int) -> tuple[int, int, bytes] | None:
+    """The one frame that has arrived as a whole, as nearly always; None for anything else, which `from_frame` cuts."""
+    if not _HEAD.size <= len(arrived) <= _HEAD.size + payload_bytes_max:
+        return None
+    length, kind, number = _HEAD.unpack_from(arrived)
+    return (kind, number, arrived[_HEAD.size :]) if len(arrived) == _HEAD.size + length else None
+
+
 def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> bytes:
     """Payload of a failure."""
     encoded = tuple((key, value.encode() if isinstance(value, str) else value) for key, value in metadata)
@@ -161,8 +169,12 @@ class Framing(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         arrived = self._arrived
-        arrived += data
         try:
+            largest = self.payload_bytes_max if self.is_proven else PROOF_BYTES_MAX
+            if not arrived and (frame := only_frame(data, largest)) is not None:
+                self.received(*frame)
+                return
+            arrived += data
             while frame := from_frame(arrived, self.payload_bytes_max if self.is_proven else PROOF_BYTES_MAX):
                 self.received(*frame)
         except (FrameInvalid, msgspec.MsgspecError, struct.error):

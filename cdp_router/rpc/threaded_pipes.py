@@ -200,8 +200,11 @@ class _Pipe:
             arrived = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
             return True
-        self._arrived += arrived
         largest = frames.PAYLOAD_BYTES_MAX if self._is_proven else frames.PROOF_BYTES_MAX
+        if not self._arrived and (frame := frames.only_frame(arrived, largest)) is not None:
+            self._received(*frame)
+            return True
+        self._arrived += arrived
         while (frame := frames.from_frame(self._arrived, largest)) is not None:
             self._received(*frame)
         return bool(arrived)

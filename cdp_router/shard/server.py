@@ -290,11 +290,12 @@ class ShardServer:
 
     def _asked_for(self, asked: Iterable[partition_pb2.PartitionEpoch]) -> list[Partition]:
         """The partitions of a request, each at the epoch the shard holds it."""
-        wanted = [(each.partition, each.epoch) for each in asked]
+        wanted = [(PartitionId(each.partition), each.epoch) for each in asked]
         if not wanted:
             raise RequestInvalid("partitions", "none is given")
         self._check_epochs(wanted)
-        return [self._store.partitions[PartitionId(number)] for number, _ in wanted]
+        held = self._store.partitions
+        return [held[number] for number, _ in wanted]
 
     def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
         """Raises WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
@@ -349,12 +350,12 @@ def _evaluated(
     asked = read()
     binder = Binder(context, asked.findings)
     found = pipeline.evaluate_all(asked.question, [view for _, view, _ in views], binder, checkpoint)
-    positions = [
-        ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
-        for partition, view, _ in views
-    ]
-    response = to_evaluation(found, positions)
-    response.transfers.extend(to_transfers(*each) for each in views if each[2].sent or each[2].received)
+    response = to_evaluation(found)
+    answered = response.answered.add
+    for each in views:
+        answered(partition=each[0].partition, sequence=each[1].sequence)
+        if each[2].sent or each[2].received:
+            response.transfers.append(to_transfers(*each))
     response.engine_milliseconds = monotonic_ms() - started
     return response
 
