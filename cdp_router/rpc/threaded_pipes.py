@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -31,6 +32,7 @@ from cdp_router.rpc.threaded_calls import ThreadedCall, Workers
 
 HOST: Final = "questions "  # in place of a host: these pipes meet at a place of their own
 _READ_BYTES: Final = 1 << 16
+_LOG = logging.getLogger(__name__)
 
 
 class ThreadedPipes:
@@ -80,9 +82,10 @@ class ThreadedPipes:
     def note_idle(self) -> None:
         """Informs `drain` if nothing is under way any longer; called on any thread."""
         if self.is_closing and not any(pipe.is_busy for pipe in tuple(self.pipes.values())):
-            assert self._loop is not None and self._idle is not None
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
-                self._loop.call_soon_threadsafe(self._idle.set)
+            loop, idle = self._loop, self._idle
+            if loop is not None and idle is not None:
+                with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
+                    loop.call_soon_threadsafe(idle.set)
 
     def close(self) -> None:
         """Accepts no more pipes, and ends those there are and their threads."""
@@ -110,10 +113,15 @@ class ThreadedPipes:
     def _serve(self) -> None:
         """The work of each thread."""
         while True:
-            [(descriptor, events)] = self.ready.poll(maxevents=1)
+            [(descriptor, _)] = self.ready.poll(maxevents=1)
             if descriptor == self._bell:
                 break
-            self.pipes[descriptor].go_on(events)
+            pipe = self.pipes[descriptor]
+            try:
+                pipe.go_on()
+            except Exception:  # noqa: BLE001 - border: a thread goes on, whatever comes over one pipe
+                _LOG.exception("a pipe is given up")
+                pipe.lose()
         with self._lock:
             self._running -= 1
             is_last = not self._running
@@ -156,10 +164,11 @@ class _Pipe:
         if not self._is_proven:
             self.end()
 
-    def go_on(self, events: int) -> None:
+    def go_on(self) -> None:
         """Handles an event of the socket, then does the work that this brought."""
         try:
-            if events & EPOLLOUT:
+            # Answers first: a router that does not read them gets no more calls in.
+            if self._leaving:
                 self._flush()
             elif not self._read():
                 self.lose()
@@ -245,7 +254,7 @@ class _Pipe:
                 call.stop()
 
     def _flush(self) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(BlockingIOError):
             del self._leaving[: self._sock.send(self._leaving)]
 
     def _send(self, frame: bytes) -> None:
@@ -267,6 +276,6 @@ class _Pipe:
                 self._wait_for_more()
 
     def _wait_for_more(self) -> None:
-        """Waits for room while answers are left: a router that does not read them gets no more calls in."""
+        """Waits for room while answers are left, else for calls."""
         if self._is_open:
             self._server.ready.modify(self._sock, (EPOLLOUT if self._leaving else EPOLLIN) | EPOLLONESHOT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import threading
 from collections import deque
@@ -18,6 +19,7 @@ from cdp_router.limits import QUERIES_WAITING_MAX, QUERY_RETRY_AFTER_MS
 from cdp_router.rpc.threaded_calls import Checkpoint, Work
 
 Result = TypeVar("Result")
+_LOG = logging.getLogger(__name__)
 
 
 class _Awaited(Work):
@@ -59,8 +61,8 @@ class QueryWorkers:
     def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
         self.size, self._waiting_max = threads, waiting_max
         self._threads = ThreadPoolExecutor(threads, "query")
-        self._lock = threading.Condition(threading.Lock())  # of the fields below; informed when nothing is under way
-        self._waiting, self._running, self._is_closed = deque[Work](), 0, False
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._waiting, self._running, self._is_closed = deque[Work](), 0, False  # changed under the lock
 
     @property
     def waiting(self) -> int:
@@ -111,12 +113,15 @@ class QueryWorkers:
             self._running += 1
             piece = self._waiting.popleft()
         while True:
-            piece.run()
+            try:
+                piece.run()
+            except Exception:  # noqa: BLE001 - border: a thread goes on, whatever its work does
+                _LOG.exception("a question ended outside of its own border")
             with self._lock:
                 if not self._waiting:
                     self._running -= 1
-                    if not self._running:
-                        self._lock.notify_all()
+                    if self._is_closed and not self._running:
+                        self._ended.set()
                     return
                 piece = self._waiting.popleft()
 
@@ -131,9 +136,10 @@ class QueryWorkers:
         """Waits for work under way."""
         with self._lock:
             self._is_closed = True
+            is_busy = self._running > 0
         self._threads.shutdown(wait=True)
-        with self._lock:
-            self._lock.wait_for(lambda: not self._running)
+        if is_busy:
+            self._ended.wait()
 
     def _expire(self, piece: _Awaited) -> None:
         if self.withdraw(piece) and not piece.result.done():
