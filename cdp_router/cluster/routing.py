@@ -71,8 +71,8 @@ class Routing:
         partitions: Iterable[int] | None = None,
     ) -> Answers[Response]:
         """Asks all shards about some or all partitions at the same time; a failed one is not asked again."""
-        waiting, pause = set(self.map.partitions if partitions is None else partitions), _PAUSE_SECONDS
-        asked = self.map.everything if partitions is None else self.map.by_shard(sorted(waiting))
+        asked = self.map.everything if partitions is None else self.map.by_shard(sorted(partitions))
+        waiting, pause = set[int](), _PAUSE_SECONDS
         answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
         while True:
             outcomes = await self._outcomes(asked, method, request, deadline)
@@ -81,12 +81,12 @@ class Routing:
                 return Answers(whole, failures, missing)
             refused = [outcome.error for outcome in outcomes.values() if isinstance(outcome, _Refused)]
             is_over = not deadline.remaining()
+            waiting.clear()
             for shard, outcome in outcomes.items():
-                if isinstance(outcome, _Refused) and not is_over:
-                    continue
                 own = [claim.partition for claim in asked[shard]]
-                waiting.difference_update(own)
-                if outcome is None or isinstance(outcome, grpc.aio.AioRpcError | _Refused):
+                if isinstance(outcome, _Refused) and not is_over:
+                    waiting.update(own)
+                elif outcome is None or isinstance(outcome, grpc.aio.AioRpcError | _Refused):
                     failures[shard] = outcome.error if isinstance(outcome, _Refused) else outcome
                     missing.setdefault(shard, []).extend(own)
                 else:

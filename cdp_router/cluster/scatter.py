@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import grpc
 
@@ -90,7 +90,8 @@ async def _together(
     try:
         for number, shard in shards.items():
             each = call(number, shard)
-            begun[number] = awaited(each) if isinstance(each, Coroutine) else each
+            # Calls that are under way can be cancelled; the others are coroutines.
+            begun[number] = each if hasattr(each, "cancel") else awaited(cast("Coroutine[Any, Any, Response]", each))
         for number, each in begun.items():
             try:
                 results[number] = await each

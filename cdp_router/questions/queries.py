@@ -13,7 +13,6 @@ from cdp_query import tree
 from cdp_query.bind.names import Names
 from cdp_query.language.mistyped import never_matching
 from cdp_query.language.suggest import nearest
-from cdp_query.stats import total
 from cdp_router.cluster.agreement import Attributes, agreeing_views, compare
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
@@ -80,7 +79,7 @@ class Queries:
         whole, coverage = merged(evaluations), self._coverage(evaluations)
         missing = coverage.total - len(coverage.answered)
         warnings = await self._unknown_names(said.names, whole.known, deadline, request.strict, missing)
-        mismatch = total(whole.stats).type_mismatch
+        mismatch = any(each.type_mismatch for each in whole.stats.values())
         mistyped = await self._mistyped(asked, deadline, strict=request.strict) if mismatch else []
         parts = Answering(
             asked,
