@@ -23,6 +23,7 @@ from typing import Any, Final
 import grpc
 import msgspec
 
+from cdp_router.background import begin_thread
 from cdp_router.errors import Overloaded, ShuttingDown
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.chain import Method, Observer
@@ -69,7 +70,7 @@ class ThreadedPipes:
         self._loop.add_reader(sock, self._accept)
         self._running = self._threads
         for _ in range(self._threads):
-            threading.Thread(target=self._serve, name="question", daemon=True).start()
+            begin_thread("question", self._serve)
 
     async def drain(self, seconds: float) -> None:
         """Refuses new calls and waits for the answers of those under way, at most `seconds`."""
