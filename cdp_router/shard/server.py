@@ -79,8 +79,8 @@ class ShardServer:
         self.commits = Commits(store, on_failure, self._maintain_soon, self.background)
         self.upkeep = Upkeep(store, self.commits, self._clock, self.background)
         self.snapshots = Snapshots(store, self._clock, self.background)
-        self.workers = QueryWorkers(query_threads)
-        self._exporting = ShardExporting(self.workers)
+        self._workers = QueryWorkers(query_threads)
+        self._exporting = ShardExporting(self._workers)
         self.documents = ShardDocuments(store, self.commits, self._check_epochs)
         self.erasing = ShardErasing(store, self.commits, self.upkeep, self.snapshots, self._clock, self._check_epochs)
         self.quarantine = ShardQuarantine(store, self.commits, self._check_epochs)
@@ -91,6 +91,11 @@ class ShardServer:
         self.moves = ShardMoves(store, giver, taker)
         self._held, self.readings = HeldViews(), ShardReadings(store)
         self._remembered = lru_cache(QUESTIONS_REMEMBERED)(_question_of)
+
+    @property
+    def workers(self) -> QueryWorkers:
+        """The bound on evaluations at a time, for threads that bring their own."""
+        return self._workers
 
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Logs, applies and acknowledges; concurrent deliveries share one sync. Overloaded when memory is short."""
@@ -112,7 +117,7 @@ class ShardServer:
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the requested partitions."""
-        return await self.workers.run(self._evaluation(request), deadline)
+        return await self._workers.run(self._evaluation(request), deadline)
 
     def evaluate_here(self, request: shard_pb2.EvaluateRequest, checkpoint: Checkpoint) -> shard_pb2.EvaluateResponse:
         """The same on the thread that calls this."""
@@ -131,7 +136,7 @@ class ShardServer:
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         # All views before the first page: later ones would show what came in while earlier partitions were sent.
         find = partial(_found_members, request, self._views(request), context)
-        messages = (await self.workers.run(find, deadline)).messages()
+        messages = (await self._workers.run(find, deadline)).messages()
         while (message := await self._in_query_thread(lambda: next(messages, None), begun=True)) is not None:
             yield message
 
@@ -158,7 +163,7 @@ class ShardServer:
         partition = self._owned(request.partition, request.epoch)
         identifier = encoded(request.identifier)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        return await self.workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
+        return await self._workers.run(partial(_proved, partition, identifier, request.segment, context), deadline)
 
     async def change_retention(self, request: shard_pb2.ChangeRetentionRequest) -> shard_pb2.ChangeRetentionResponse:
         """Changes rules of retention, drops events by them, and returns the rules."""
@@ -253,7 +258,7 @@ class ShardServer:
         await self.upkeep.close()
         await self.snapshots.close()
         await self.background.close()
-        self.workers.close()
+        self._workers.close()
         self.readings.close()
         self._store.close()
 
@@ -262,7 +267,7 @@ class ShardServer:
         self.snapshots.write_cold_soon()
 
     async def _in_query_thread(self, work: Callable[[], Result], *, begun: bool = False) -> Result:
-        return await self.workers.run(lambda _: work(), begun=begun)
+        return await self._workers.run(lambda _: work(), begun=begun)
 
     def _question(self, message: segment_pb2.Question) -> _Read:
         """The question of a message. Trees of short ones are remembered: dashboards ask the same again and again."""
