@@ -53,8 +53,8 @@ class Workers(Protocol):
     def admit(self, work: Work) -> None:
         """Takes work into the queue; Overloaded or ShuttingDown if it cannot be done."""
 
-    def work_off(self) -> None:
-        """Does what waits, on this thread, while there is room for one more piece at a time."""
+    def work_off(self, call_help: Callable[[], None]) -> None:
+        """Does what waits, on this thread, while there is room; calls for another one if there is room for more."""
 
     def withdraw(self, work: Work) -> bool:
         """Takes work from the queue; False if a thread has begun it."""

@@ -17,7 +17,7 @@ import struct
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from select import EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
+from select import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
 from typing import Any, Final
 
 import grpc
@@ -64,8 +64,9 @@ class ThreadedPipes:
         sock.listen(BACKLOG)
         sock.setblocking(False)
         self._meeting, self._sock = meeting, sock
-        self.ready, self._bell = epoll(), os.eventfd(0)
+        self.ready, self._bell, self._help = epoll(), os.eventfd(0), os.eventfd(0)
         self.ready.register(self._bell, EPOLLIN)
+        self.ready.register(self._help, EPOLLIN | EPOLLET)  # each call for help wakes one thread, and nobody reads it
         self._loop, self._idle = asyncio.get_running_loop(), asyncio.Event()
         self._loop.add_reader(sock, self._accept)
         self._running = self._threads
@@ -87,6 +88,10 @@ class ThreadedPipes:
             if loop is not None and idle is not None:
                 with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
                     loop.call_soon_threadsafe(idle.set)
+
+    def call_help(self) -> None:
+        """Wakes one more thread: calls that arrived together woke only one."""
+        os.eventfd_write(self._help, 1)
 
     def close(self) -> None:
         """Accepts no more pipes, and ends those there are and their threads."""
@@ -117,6 +122,9 @@ class ThreadedPipes:
             [(descriptor, _)] = self.ready.poll(maxevents=1)
             if descriptor == self._bell:
                 break
+            if descriptor == self._help:
+                self.workers.work_off(self.call_help)
+                continue
             pipe = self.pipes[descriptor]
             try:
                 pipe.go_on()
@@ -131,6 +139,7 @@ class ThreadedPipes:
                 pipe.lose()
             self.ready.close()
             os.close(self._bell)
+            os.close(self._help)
 
 
 class _Pipe:
@@ -179,7 +188,7 @@ class _Pipe:
             return
         with self._lock:
             self._wait_for_more()
-        self._server.workers.work_off()
+        self._server.workers.work_off(self._server.call_help)
 
     def answer(self, number: int, frame: bytes) -> None:
         """Sends the answer of a call, on any thread."""

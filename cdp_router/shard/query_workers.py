@@ -105,13 +105,19 @@ class QueryWorkers:
                 raise Overloaded(f"{waiting} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
             self._waiting.append(work)
 
-    def work_off(self) -> None:
-        """Does what waits, on this thread, one piece after the other, while fewer than the bound are under way."""
+    def work_off(self, call_help: Callable[[], None] = lambda: None) -> None:
+        """Does what waits, on this thread, one piece after the other, while fewer than the bound are under way.
+
+        Calls for another thread if there is room for one more piece that waits.
+        """
         with self._lock:
             if self._running >= self.size or not self._waiting:
                 return
             self._running += 1
             piece = self._waiting.popleft()
+            has_room = self._running < self.size and bool(self._waiting)
+        if has_room:
+            call_help()
         while True:
             try:
                 piece.run()

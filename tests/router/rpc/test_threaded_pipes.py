@@ -27,7 +27,7 @@ from cdp_router.rpc.threaded_pipes import HOST, ThreadedPipes
 from cdp_router.shard.query_workers import QueryWorkers
 from tests.stepping import Choose, Interleaving, SteppingLock, every_change_over
 
-PATH, SECRET, FAR = "/cdp.v1.ShardService/Evaluate", "secret of the cluster", 60.0
+PATH, SECRET, FAR = "/cdp.v1.ShardService/Evaluate", "secret of the cluster", 10.0
 _PORTS = itertools.count(80_000)  # no real port, and no two tests share one
 
 
@@ -160,6 +160,20 @@ def test_calls_are_answered_side_by_side_and_are_observed() -> None:
         assert all(piped.shard.request_ids) and piped.workers.waiting == 0
 
     _run(test)
+
+
+@pytest.mark.parametrize("at_once", [2, 4])
+def test_calls_that_arrive_together_are_evaluated_side_by_side(at_once: int) -> None:
+    async def test(piped: _Piped) -> None:
+        pipe = piped.client.pipe
+        assert pipe is not None and pipe.transport is not None
+        call = to_call(CallHead(PATH, FAR, ()), b"")
+        pipe.transport.write(b"".join(to_frame(Kind.CALL, number, call) for number in range(1, 7)))
+        for _ in range(at_once):
+            await piped.begun()
+        assert piped.workers.waiting == 6 - at_once
+
+    _run(test, at_once)
 
 
 @pytest.mark.parametrize(
@@ -450,6 +464,9 @@ class _Server:
     @property
     def ready(self) -> _Server:
         return self
+
+    def call_help(self) -> None:
+        """Does nothing: there is no other thread."""
 
     def modify(self, _: Any, events: int) -> None:
         self.waits_for = events
