@@ -12,12 +12,12 @@ import contextlib
 import logging
 import os
 import secrets
+import select
 import socket
 import struct
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from select import EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
 from typing import Any, Final
 
 import grpc
@@ -64,9 +64,11 @@ class ThreadedPipes:
         sock.listen(BACKLOG)
         sock.setblocking(False)
         self._meeting, self._sock = meeting, sock
-        self.ready, self._bell, self._help = epoll(), os.eventfd(0), os.eventfd(0)
-        self.ready.register(self._bell, EPOLLIN)
-        self.ready.register(self._help, EPOLLIN | EPOLLET)  # each call for help wakes one thread, and nobody reads it
+        self.ready, self._bell, self._help = select.epoll(), os.eventfd(0), os.eventfd(0)
+        self.ready.register(self._bell, select.EPOLLIN)
+        self.ready.register(
+            self._help, select.EPOLLIN | select.EPOLLET
+        )  # each call for help wakes one thread, and nobody reads it
         self._loop, self._idle = asyncio.get_running_loop(), asyncio.Event()
         self._loop.add_reader(sock, self._accept)
         self._running = self._threads
@@ -113,7 +115,7 @@ class ThreadedPipes:
         sock.setblocking(False)
         pipe = self.pipes[sock.fileno()] = _Pipe(self, sock, self._meeting)
         asyncio.get_running_loop().call_later(frames.PROOF_SECONDS, pipe.end_unproven)
-        self.ready.register(sock, EPOLLIN | EPOLLONESHOT)
+        self.ready.register(sock, select.EPOLLIN | select.EPOLLONESHOT)
         pipe.begin()
 
     def _serve(self) -> None:
@@ -288,4 +290,6 @@ class _Pipe:
     def _wait_for_more(self) -> None:
         """Waits for room while answers are left, else for calls."""
         if self._is_open:
-            self._server.ready.modify(self._sock, (EPOLLOUT if self._leaving else EPOLLIN) | EPOLLONESHOT)
+            self._server.ready.modify(
+                self._sock, (select.EPOLLOUT if self._leaving else select.EPOLLIN) | select.EPOLLONESHOT
+            )
