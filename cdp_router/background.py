@@ -1,12 +1,13 @@
 """The tasks of a process that nobody waits for: each is held, watched and, where it is a loop, kept running.
 
-This is the one place where tasks are made. A bare task that fails says nothing and is never begun again.
+This is the one place where tasks and threads are made. A bare task that fails says nothing and is never begun again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -80,6 +81,19 @@ class Background:
 def awaited(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     """Begin work whose maker waits for it, or cancels it, and takes what it raises."""
     return asyncio.create_task(work)
+
+
+def begin_thread(name: str, work: Callable[[], None]) -> None:
+    """Begin work on a thread of its own, which keeps no process from ending; what it raises is logged."""
+
+    def watched() -> None:
+        try:
+            work()
+        except Exception:
+            _LOG.exception("%s failed", name)
+            raise
+
+    threading.Thread(target=watched, name=name, daemon=True).start()
 
 
 def _hold(tasks: set[asyncio.Task[Any]], task: asyncio.Task[Result]) -> asyncio.Task[Result]:

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from cdp_router.cluster.partition_map import PartitionMap
 from cdp_router.cluster.scatter import Failure, Gathered, as_they_come, failed, scatter
-from cdp_router.cluster.shard_client import ShardClient
+from cdp_router.cluster.shard_client import ShardClient, begin
 from cdp_router.cluster.shard_methods import (
     Method,
     Request,
@@ -71,8 +71,8 @@ class Routing:
         partitions: Iterable[int] | None = None,
     ) -> Answers[Response]:
         """Asks all shards about some or all partitions at the same time; a failed one is not asked again."""
-        waiting, pause = set(self.map.partitions if partitions is None else partitions), _PAUSE_SECONDS
-        asked = self.map.everything if partitions is None else self.map.by_shard(sorted(waiting))
+        asked = self.map.everything if partitions is None else self.map.by_shard(sorted(partitions))
+        waiting, pause = set[int](), _PAUSE_SECONDS
         answers, failures, missing = list[Response](), dict[int, Failure](), dict[int, list[int]]()
         while True:
             outcomes = await self._outcomes(asked, method, request, deadline)
@@ -81,12 +81,12 @@ class Routing:
                 return Answers(whole, failures, missing)
             refused = [outcome.error for outcome in outcomes.values() if isinstance(outcome, _Refused)]
             is_over = not deadline.remaining()
+            waiting.clear()
             for shard, outcome in outcomes.items():
-                if isinstance(outcome, _Refused) and not is_over:
-                    continue
                 own = [claim.partition for claim in asked[shard]]
-                waiting.difference_update(own)
-                if outcome is None or isinstance(outcome, grpc.aio.AioRpcError | _Refused):
+                if isinstance(outcome, _Refused) and not is_over:
+                    waiting.update(own)
+                elif outcome is None or isinstance(outcome, grpc.aio.AioRpcError | _Refused):
                     failures[shard] = outcome.error if isinstance(outcome, _Refused) else outcome
                     missing.setdefault(shard, []).extend(own)
                 else:
@@ -207,20 +207,23 @@ class Routing:
         request: Asked[Request],
         deadline: Deadline,
     ) -> dict[int, Response | _Refused | grpc.aio.AioRpcError | None]:
-        async def call(shard: int, client: ShardClient) -> Response | _Refused:
-            try:
-                return await client.call(method, self._request(method, request, asked[shard]), deadline)
-            except WrongEpoch as refusal:
-                return _Refused(refusal)
-            except grpc.aio.AioRpcError as error:
-                refusal_of_call = mismatch_of(error)
-                if refusal_of_call is None:
-                    raise
-                return _Refused(refusal_of_call)
-
         known = {shard: self.shards[shard] for shard in asked if shard in self.shards}
-        gathered = await scatter(known, call)
-        return {shard: gathered.answers.get(shard, gathered.failures.get(shard)) for shard in asked}
+        gathered = await scatter(
+            known, lambda shard, client: begin(client, method, self._request(method, request, asked[shard]), deadline)
+        )
+        if len(gathered.answers) == len(asked):
+            return dict(gathered.answers)
+        failed_calls: dict[int, grpc.aio.AioRpcError | WrongEpoch] = {**gathered.failures, **gathered.refusals}
+        failures = {shard: _outcome(failure) for shard, failure in failed_calls.items()}
+        return {shard: gathered.answers.get(shard, failures.get(shard)) for shard in asked}
+
+
+def _outcome(failure: grpc.aio.AioRpcError | WrongEpoch) -> _Refused | grpc.aio.AioRpcError:
+    refusal = failure if isinstance(failure, WrongEpoch) else mismatch_of(failure)
+    if refusal is not None:
+        return _Refused(refusal)
+    assert isinstance(failure, grpc.aio.AioRpcError)
+    return failure
 
 
 async def _refusable(stream: AsyncIterator[Response]) -> AsyncIterator[Response | WrongEpoch]:

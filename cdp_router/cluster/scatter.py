@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import grpc
 
@@ -27,10 +27,11 @@ Failure = grpc.aio.AioRpcError | WrongEpoch | None  # None: no address of the sh
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Response]):
-    """Answers by shard, and the reasons of the shards without one."""
+    """Answers by shard, and the reasons of the shards without one; refusals in this process are no failed calls."""
 
     answers: Mapping[int, Response]
     failures: Mapping[int, grpc.aio.AioRpcError]
+    refusals: Mapping[int, WrongEpoch]
 
 
 def failed(
@@ -64,35 +65,43 @@ def _problem(shard: int, shards: Mapping[int, ShardClient], failure: Failure) ->
 
 
 async def scatter(
-    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Coroutine[Any, Any, Response]]
+    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Awaitable[Response]]
 ) -> Gathered[Response]:
     """Calls every shard at the same time and waits for all."""
-    results = await _together([call(number, shard) for number, shard in shards.items()])
-    answers, failures = dict[int, Response](), dict[int, grpc.aio.AioRpcError]()
-    for number, result in zip(shards, results, strict=True):
+    results = await _together(shards, call)
+    answers, failures, refusals = dict[int, Response](), dict[int, grpc.aio.AioRpcError](), dict[int, WrongEpoch]()
+    for number, result in results.items():
         if isinstance(result, grpc.aio.AioRpcError):
             failures[number] = result
+        elif isinstance(result, WrongEpoch):
+            refusals[number] = result
         elif isinstance(result, BaseException):
             raise result
         else:
             answers[number] = result
-    return Gathered(answers, failures)
+    return Gathered(answers, failures, refusals)
 
 
-async def _together(calls: Sequence[Coroutine[Any, Any, Response]]) -> list[Response | BaseException]:
-    """Results or errors of all calls; the first one needs no task of its own."""
-    tasks = [awaited(call) for call in calls[1:]]
+async def _together(
+    shards: Mapping[int, ShardClient], call: Callable[[int, ShardClient], Awaitable[Response]]
+) -> dict[int, Response | BaseException]:
+    """Results or errors of all calls. One that has been sent needs no task to wait with the others."""
+    begun, results = dict[int, Any](), dict[int, Response | BaseException]()
     try:
-        results = list[Response | BaseException]()
-        for each in (*calls[:1], *tasks):
+        for number, shard in shards.items():
+            each = call(number, shard)
+            # Calls that are under way can be cancelled; the others are coroutines.
+            begun[number] = each if hasattr(each, "cancel") else awaited(cast("Coroutine[Any, Any, Response]", each))
+        for number, each in begun.items():
             try:
-                results.append(await each)
+                results[number] = await each
             except Exception as error:  # noqa: BLE001 - the caller decides about each
-                results.append(error)
+                results[number] = error
         return results
     except BaseException:
-        for task in tasks:
-            task.cancel()
+        for each in begun.values():
+            each.cancel()
+        tasks = [each for each in begun.values() if isinstance(each, asyncio.Task)]
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, Protocol
 
 from cdp_router.cluster.shard_methods import Request, Response, StreamMethod, UnaryMethod
 from cdp_router.deadline import Deadline
@@ -24,3 +24,12 @@ class ShardClient(Protocol):
 
     async def close(self) -> None:
         """Closes the connection, if it has one of its own."""
+
+
+def begin(
+    client: ShardClient, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline
+) -> Awaitable[Response]:
+    """Begins a call: one that its client has sent already is no coroutine, needs no task, and can be cancelled."""
+    send: Any = getattr(client, "send", client.call)
+    begun: Awaitable[Response] = send(method, request, deadline)
+    return begun

@@ -249,9 +249,13 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
 
 
 async def abort(context: Context, status: status_pb2.Status, *metadata: tuple[str, str]) -> NoReturn:
-    """Ends a call with a status and says when to try again, for clients that do so by themselves."""
+    """Ends a call with a status."""
+    await context.abort(grpc_code(status), status.message, trailing(status, *metadata))
+    raise AssertionError("abort does not return")
+
+
+def trailing(status: status_pb2.Status, *metadata: tuple[str, str]) -> tuple[tuple[str, str | bytes], ...]:
+    """Metadata that goes with a status; says when to try again, for clients that do so by themselves."""
     retry_ms = retry_delay_ms(status)
     pushback = ((_PUSHBACK_KEY, str(retry_ms)),) if retry_ms else ()
-    details = (_DETAILS_KEY, status.SerializeToString())
-    await context.abort(grpc_code(status), status.message, (*metadata, *pushback, details))
-    raise AssertionError("abort does not return")
+    return (*metadata, *pushback, (_DETAILS_KEY, status.SerializeToString()))

@@ -19,6 +19,8 @@ from cdp_router.rpc.gate import Gate
 from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.pipe_server import PipeServer
 from cdp_router.rpc.record import Record
+from cdp_router.rpc.threaded_calls import Workers
+from cdp_router.rpc.threaded_pipes import ThreadedPipes
 from cdp_router.security.tls.loopback import host_of_loopback
 
 STOP_GRACE_SECONDS: Final = 5.0
@@ -68,13 +70,20 @@ class Serving:
         self._names = ("", *names)
         enable_reflection((*names, health.SERVICE_NAME), self.server)
         self._stopping = asyncio.Event()
+        self._observers = observers
         self._pipes: PipeServer | None = None
+        self._threaded: ThreadedPipes | None = None
 
     def add_pipes(self, secret: str, handlers: Mapping[str, Any]) -> None:
         """Serves unary methods over pipes as well, to processes of this machine that have the secret."""
         if self._credentials is None:  # certificates protect nothing that passes beside them
             methods = {path: self._chain.served(path, handler) for path, handler in handlers.items()}
             self._pipes = PipeServer(secret, methods)
+
+    def add_threaded_pipes(self, secret: str, handlers: Mapping[str, Any], workers: Workers, at_once: int) -> None:
+        """Serves methods that only compute over pipes of their own, on threads; `workers` do so many `at_once`."""
+        if self._credentials is None:
+            self._threaded = ThreadedPipes(secret, handlers, workers, at_once + 1, self._observers)
 
     def add_client_pipes(self, address: str, handlers: Mapping[str, Any]) -> None:
         """Serves unary methods that change nothing over pipes, to clients of this machine; the gate admits each call.
@@ -96,6 +105,8 @@ class Serving:
         await self.server.start()
         if self._pipes is not None:
             await self._pipes.listen(port)
+        if self._threaded is not None:
+            await self._threaded.listen(port)
         for name in self._names:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         loop = asyncio.get_running_loop()
@@ -108,9 +119,11 @@ class Serving:
             watching()
         # Watchers of our health learn of it first, then running calls may end; the watchers would stay for ever.
         await self._health.enter_graceful_shutdown()
-        await self._chain.drain(STOP_GRACE_SECONDS)
-        if self._pipes is not None:
-            self._pipes.close()
+        threaded = () if self._threaded is None else (self._threaded.drain(STOP_GRACE_SECONDS),)
+        await asyncio.gather(self._chain.drain(STOP_GRACE_SECONDS), *threaded)
+        for pipes in (self._pipes, self._threaded):
+            if pipes is not None:
+                pipes.close()
         await self.server.stop(_FLUSH_SECONDS)
 
     def _listen(self, address: str) -> int:

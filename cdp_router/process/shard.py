@@ -27,7 +27,7 @@ from cdp_router.security.tls.cluster_secrets import call_secret
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.listening import server_credentials
 from cdp_router.security.tls.tls import Tls
-from cdp_router.services.shard_services import add_shard_services
+from cdp_router.services.shard_services import add_shard_services, threaded_handlers
 from cdp_router.shard.grpc_shard_client import GrpcShardClient
 from cdp_router.shard.memory_budget import MemoryBudget, default_bytes
 from cdp_router.shard.server import ShardServer
@@ -84,6 +84,7 @@ async def _serve(
     if minutes:
         background.keep("snapshots", partial(server.snapshots.take_every, minutes * 60))
     serving.add_pipes(call_secret(cluster), add_shard_services(server, serving.server))
+    serving.add_threaded_pipes(call_secret(cluster), threaded_handlers(server), server.workers, server.workers.size)
     await serving.run(address, is_alone=is_alone)
     observing.close()
     await server.close()

@@ -58,14 +58,14 @@ def answer(parts: Answering) -> query_pb2.QueryResponse:
         as_of=to_timestamp(context.as_of_ms),
         tz=context.tz,
         text=said.text,
-        breakdown=_breakdown(partial),
+        breakdown=_breakdown(partial) if partial.values else None,
         breakdown_rest=partial.rest,
-        funnel=_funnel(said.question, partial),
+        funnel=_funnel(said.question, partial) if isinstance(said.question, tree.Funnel) else None,
         coverage=parts.coverage,
         exact=not is_partial and not scanned.truncated,
-        flags=flags,
+        flags=flags or None,
         warnings=[*parts.warnings, *parts.mistyped],
-        explanation=_explanation(parts) if parts.explain else [],
+        explanation=_explanation(parts) if parts.explain else None,
         events_scanned=scanned.events,
         bytes_scanned=scanned.bytes,
         milliseconds=monotonic_ms() - parts.clock_ms,
@@ -83,9 +83,7 @@ def _breakdown(partial: Partial) -> list[query_pb2.BreakdownRow]:
     return [query_pb2.BreakdownRow(value=to_key_value(key), count=size) for key, size in by_size]
 
 
-def _funnel(question: tree.Question, partial: Partial) -> list[query_pb2.FunnelStep]:
-    if not isinstance(question, tree.Funnel):
-        return []
+def _funnel(question: tree.Funnel, partial: Partial) -> list[query_pb2.FunnelStep]:
     counts = partial.steps or (0,) * len(question.steps)
     return [
         query_pb2.FunnelStep(label=" or ".join(step.names), count=count)

@@ -13,13 +13,11 @@ from cdp_query import tree
 from cdp_query.bind.names import Names
 from cdp_query.language.mistyped import never_matching
 from cdp_query.language.suggest import nearest
-from cdp_query.partial import merge_all
-from cdp_query.stats import total
 from cdp_router.cluster.agreement import Attributes, agreeing_views, compare
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import EVALUATE, LIST_MEMBERS, PROVE_USER, READ_PROFILE, READ_SCHEMA
-from cdp_router.contract.partials import from_evaluation, from_held_kinds, from_names, to_names
+from cdp_router.contract.partials import from_held_kinds, from_names, merged, to_names
 from cdp_router.contract.values import from_timestamp
 from cdp_router.deadline import Deadline
 from cdp_router.errors import ProfileNotFound, RecordInvalid, RequestInvalid
@@ -78,14 +76,14 @@ class Queries:
             exclude_anonymous=not context.include_anonymous,
         )
         evaluations = await self._evaluated(message, deadline, allow_partial=request.allow_partial)
-        merged, coverage = merge_all(map(from_evaluation, evaluations)), self._coverage(evaluations)
+        whole, coverage = merged(evaluations), self._coverage(evaluations)
         missing = coverage.total - len(coverage.answered)
-        warnings = await self._unknown_names(said.names, merged.known, deadline, request.strict, missing)
-        mismatch = total(merged.stats).type_mismatch
+        warnings = await self._unknown_names(said.names, whole.known, deadline, request.strict, missing)
+        mismatch = any(each.type_mismatch for each in whole.stats.values())
         mistyped = await self._mistyped(asked, deadline, strict=request.strict) if mismatch else []
         parts = Answering(
             asked,
-            merged,
+            whole,
             coverage,
             warnings,
             mistyped,

@@ -61,6 +61,11 @@ def begin(service: str, method: str, metadata: Iterable[tuple[str, str | bytes]]
     return call
 
 
+def resume(call: Call) -> None:
+    """Makes a call that was begun elsewhere the current one of this thread."""
+    _CURRENT.set(call)
+
+
 def is_usable(request_id: str) -> bool:
     """True if an id from outside may appear in logs and headers."""
     return 0 < len(request_id) <= _REQUEST_ID_CHARS_MAX and request_id.isascii() and request_id.isprintable()

@@ -20,6 +20,7 @@ from cdp_router.contract.status import Context, abort, grpc_code, reason_of, sta
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.limits import REQUEST_BYTES_MAX
 from cdp_router.rpc.call import REQUEST_ID, Call, begin
+from cdp_router.rpc.expiry import Expiry
 from cdp_router.rpc.gate import Gate, OpenGate
 from cdp_router.rpc.large_requests import Readings
 from cdp_router.rpc.method_bounds import Bounds, bounds_of
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 _ADMITTED: Final = OpenGate()
 _TELLING_SECONDS: Final = 0.05  # to inform a caller before its deadline passes
 _TELLING_SHARE: Final = 0.1
+LATE: Final = "the deadline passed before the answer was complete; allow more time"
 _FAR_SECONDS: Final = 1e8  # gRPC reports an enormous remaining time when the caller set none
 _STANDARD_SERVICES: Final = "/grpc."  # health and reflection have their own handling
 
@@ -44,13 +46,19 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Method:
+class Method:
     """A method in the form that the chain serves."""
 
     service: str
     name: str
     bounds: Bounds
     handler: Any
+
+    @staticmethod
+    def of(path: str, handler: Any) -> Method:
+        """The method at a path: /service/name."""
+        _, service, name = path.split("/")
+        return Method(service, name, bounds_of(path), handler)
 
     def read(self, raw: bytes) -> Any:
         """The request in `raw`; RequestInvalid if it is too large or no such message."""
@@ -76,6 +84,7 @@ class Chain(grpc.aio.ServerInterceptor):
         self._gate, self._observers, self._record = gate or OpenGate(), observers, record or NoRecord()
         self._handlers = dict[str, Any]()
         self._running = 0
+        self._expiry: Expiry | None = None  # of the loop of the first call
         self._closing, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
 
@@ -96,8 +105,7 @@ class Chain(grpc.aio.ServerInterceptor):
         if found is None:
             found = await continuation(details)
             if found is not None and not path.startswith(_STANDARD_SERVICES):
-                _, service, name = path.split("/")
-                found = self._handlers[path] = self._inside(_Method(service, name, bounds_of(path), found))
+                found = self._handlers[path] = self._inside(Method.of(path, found))
         return found
 
     def served(
@@ -105,8 +113,7 @@ class Chain(grpc.aio.ServerInterceptor):
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """A unary method inside the chain, for callers by a pipe, who may have been admitted when they connected."""
         gate = _ADMITTED if is_admitted else self._gate
-        _, service, name = path.split("/")
-        method = _Method(service, name, bounds_of(path), handler)
+        method = Method.of(path, handler)
 
         async def serve(raw: bytes, context: Context) -> bytes:
             async def work(call: Call) -> bytes:
@@ -119,7 +126,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
         return serve
 
-    def _inside(self, method: _Method) -> Any:
+    def _inside(self, method: Method) -> Any:
         handler = method.handler
         # Without a deserializer gRPC passes the bytes: unreadable ones must end with a status of ours. In a stream it
         # passes nothing before it is asked: a caller without permission is refused before its request is read.
@@ -129,7 +136,7 @@ class Chain(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(self._responses(method), None, handler.response_serializer)
         return grpc.stream_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
 
-    def _unary(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
+    def _unary(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> Any:
             async def work(call: Call) -> Any:
                 return await method.handler.unary_unary(await self._begun(method, context, call), context)
@@ -138,7 +145,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
         return serve
 
-    def _responses(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+    def _responses(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
             async def work(call: Call) -> None:
@@ -152,7 +159,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
         return serve
 
-    def _stream(self, method: _Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+    def _stream(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             async def work(call: Call) -> None:
                 requests = _Requests(partial(self._next, method, context, call))
@@ -164,7 +171,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
         return serve
 
-    async def _begun(self, method: _Method, context: Context, call: Call) -> Any:
+    async def _begun(self, method: Method, context: Context, call: Call) -> Any:
         """The request of a call, once its begin is recorded."""
         async with self._turn(method, call):
             if (raw := await context.read()) is grpc.aio.EOF:
@@ -173,7 +180,7 @@ class Chain(grpc.aio.ServerInterceptor):
         await self._record.begun(call)
         return call.request
 
-    async def _next(self, method: _Method, context: Context, call: Call) -> Any:
+    async def _next(self, method: Method, context: Context, call: Call) -> Any:
         """The next request of a stream, EOF at its end; ShuttingDown if the process has to end it."""
         async with self._turn(method, call):
             # With this call nothing holds the bytes any longer; gRPC's iterator keeps the last ones.
@@ -182,7 +189,7 @@ class Chain(grpc.aio.ServerInterceptor):
             self._gate.renew(call)
             return method.read(raw)
 
-    def _turn(self, method: _Method, call: Call) -> AbstractAsyncContextManager[None]:
+    def _turn(self, method: Method, call: Call) -> AbstractAsyncContextManager[None]:
         if self._readings is None or method.bounds.request_bytes <= REQUEST_BYTES_MAX:
             return nullcontext()
         of = self._readings.next_of_stream if method.handler.request_streaming else self._readings.one
@@ -201,7 +208,7 @@ class Chain(grpc.aio.ServerInterceptor):
             await asyncio.gather(arriving, closing, return_exceptions=True)  # after a hang-up reading may have failed
 
     async def _run(
-        self, method: _Method, context: Context, gate: Gate, work: Callable[[Call], Awaitable[Result]]
+        self, method: Method, context: Context, gate: Gate, work: Callable[[Call], Awaitable[Result]]
     ) -> Result:
         metadata = context.invocation_metadata() or grpc.aio.Metadata()
         started = time.monotonic()
@@ -230,7 +237,7 @@ class Chain(grpc.aio.ServerInterceptor):
 
     async def _recorded(
         self,
-        method: _Method,
+        method: Method,
         context: Context,
         gate: Gate,
         metadata: grpc.aio.Metadata,
@@ -241,7 +248,7 @@ class Chain(grpc.aio.ServerInterceptor):
         try:
             self._check_open()
             gate.admit(call, metadata)
-            async with _capped(method.bounds.seconds, context.time_remaining()):
+            async with _capped(method.bounds.seconds, context.time_remaining(), self._expiry):
                 result = await work(call)
         except asyncio.CancelledError:
             call.reason = "CANCELLED"
@@ -259,6 +266,7 @@ class Chain(grpc.aio.ServerInterceptor):
             raise ShuttingDown
 
     def _enter(self) -> None:
+        self._expiry = self._expiry or Expiry()
         self._running += 1
         self._idle.clear()
 
@@ -268,28 +276,41 @@ class Chain(grpc.aio.ServerInterceptor):
             self._idle.set()
 
 
+def told_seconds(remaining: float | None) -> float:
+    """Seconds after which a caller that waits so long is told that its answer is late."""
+    return math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
+
+
 class _capped:  # noqa: N801 - a class, because a generator in its place costs twice as much
     """Limits the call to the cap, and to a moment less than its caller waits: gRPC would end it without a message."""
 
-    def __init__(self, cap: float | None, remaining: float | None) -> None:
-        told = math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
-        self._cap, self._seconds = cap, min(cap or math.inf, told)
-        self._timer = asyncio.timeout(self._seconds if self._seconds < _FAR_SECONDS else None)
+    __slots__ = ("_before", "_cap", "_expiry", "_is_expired", "_seconds", "_task")
+
+    def __init__(self, cap: float | None, remaining: float | None, expiry: Expiry | None = None) -> None:
+        self._cap, self._seconds = cap, min(cap or math.inf, told_seconds(remaining))
+        self._expiry, self._is_expired = expiry or Expiry(), False
 
     async def __aenter__(self) -> None:
-        await self._timer.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._before = task, task.cancelling()
+        if self._seconds < _FAR_SECONDS:
+            self._expiry.add(self, self._seconds)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._timer.__aexit__(kind, error, trace)
-        except TimeoutError:
-            kind = TimeoutError
-        if kind is not None and issubclass(kind, TimeoutError) and self._timer.expired():
+        self._expiry.forget(self)
+        # As in asyncio.timeout: a task that somebody else cancelled as well stays cancelled.
+        if self._is_expired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             if self._seconds == self._cap:
                 raise DeadlineMissed(f"no call may take longer than {self._cap:g} s; ask for less") from None
-            raise DeadlineMissed("the deadline passed before the answer was complete; allow more time") from None
+            raise DeadlineMissed(LATE) from None
+
+    def expire(self) -> None:
+        """Ends the call."""
+        self._is_expired = True
+        self._task.cancel()
 
 
 class _Requests:

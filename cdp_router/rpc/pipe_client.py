@@ -7,13 +7,15 @@ import hmac
 import secrets
 import socket
 import sys
-from typing import Final
+from collections.abc import Generator
+from typing import Any, Final
 
 import grpc
 
 from cdp_router.background import awaited
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.call import outgoing_metadata
+from cdp_router.rpc.expiry import Expiry
 from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Framing, Kind, Meeting, from_failure, to_failure
 
 _AGAIN_SECONDS: Final = 1.0  # after a socket that is not there, or does not prove itself
@@ -23,8 +25,8 @@ _NUMBERS: Final = 1 << 32
 class PipeClient:
     """Keeps a pipe to the shard at a port, as long as there is one; calls go over gRPC meanwhile."""
 
-    def __init__(self, secret: str, port: int) -> None:
-        self._meeting = Meeting.at(secret, port)
+    def __init__(self, secret: str, port: int, host: str = "") -> None:
+        self._meeting = Meeting.at(secret, port, host)
         self._pipe: _Pipe | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._again_at = 0.0 if sys.platform == "linux" else float("inf")
@@ -80,43 +82,43 @@ class _Pipe(Framing):
         self._loop = asyncio.get_running_loop()
         self.proven: asyncio.Future[None] = self._loop.create_future()
         self._expected = b""
-        self._waiting = dict[int, asyncio.Future[bytes]]()
+        self._waiting, self._expiry = dict[int, PipeCall](), Expiry()
         self._number = 0
 
-    async def call(self, path: str, message: bytes, seconds: float) -> bytes:
-        """The answer of a method; AioRpcError as over gRPC."""
+    def call(self, path: str, message: bytes, seconds: float) -> PipeCall:
+        """A call that has been sent; its result is the answer, or AioRpcError as over gRPC."""
         self._number = number = (self._number + 1) % _NUMBERS
-        answer: asyncio.Future[bytes] = self._loop.create_future()
-        self._waiting[number] = answer
-        timer = self._loop.call_later(seconds, self._expire, number)
-        try:
-            self.send(Kind.CALL, number, frames.to_call(CallHead(path, seconds, outgoing_metadata()), message))
-            return await answer
-        except asyncio.CancelledError:
-            self.send(Kind.CANCEL, number)
-            raise
-        finally:
-            timer.cancel()
-            self._waiting.pop(number, None)
+        payload = frames.to_call(CallHead(path, seconds, outgoing_metadata()), message)
+        call = PipeCall(self, number, self._loop.create_future())
+        self._waiting[number] = call
+        self._expiry.add(call, seconds)
+        self.send(Kind.CALL, number, payload)
+        return call
+
+    def forget(self, call: PipeCall) -> None:
+        """Expects no answer of a call any longer."""
+        self._expiry.forget(call)
+        self._waiting.pop(call.number, None)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
         if not self.proven.done():
             self.proven.set_exception(ConnectionError("the other end did not prove itself"))
-        for answer in self._waiting.values():
-            _fail(answer, grpc.StatusCode.UNAVAILABLE, "the connection to the shard was lost")
+        self._expiry.close()
+        for call in self._waiting.values():
+            call.fail(grpc.StatusCode.UNAVAILABLE, "the connection to the shard was lost")
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
         if not self.is_proven:
             self._prove(kind, payload)
             return
-        answer = self._waiting.get(number)
+        call = self._waiting.get(number)
         if kind == Kind.ANSWER:
-            if answer is not None and not answer.done():
-                answer.set_result(payload)
+            if call is not None and not call.answer.done():
+                call.answer.set_result(payload)
         elif kind == Kind.FAILURE:
-            if answer is not None and not answer.done():
-                answer.set_exception(from_failure(payload))
+            if call is not None and not call.answer.done():
+                call.answer.set_exception(from_failure(payload))
         else:
             raise FrameInvalid(f"kind {kind}")
 
@@ -133,12 +135,36 @@ class _Pipe(Framing):
         else:
             raise FrameInvalid("no proof")
 
-    def _expire(self, number: int) -> None:
-        self.send(Kind.CANCEL, number)
-        if (answer := self._waiting.get(number)) is not None:
-            _fail(answer, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
+class PipeCall:
+    """A call under way. It is sent already, so that several may wait for one another without tasks."""
 
-def _fail(answer: asyncio.Future[bytes], code: grpc.StatusCode, details: str) -> None:
-    if not answer.done():
-        answer.set_exception(from_failure(to_failure(code, details)))
+    __slots__ = ("_pipe", "answer", "number")
+
+    def __init__(self, pipe: _Pipe, number: int, answer: asyncio.Future[bytes]) -> None:
+        self._pipe, self.number, self.answer = pipe, number, answer
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        try:
+            return (yield from self.answer)
+        except asyncio.CancelledError:
+            self._pipe.send(Kind.CANCEL, self.number)
+            raise
+        finally:
+            self._pipe.forget(self)
+
+    def cancel(self) -> None:
+        """Gives the call up, if it has no answer yet."""
+        if self.answer.cancel():
+            self._pipe.send(Kind.CANCEL, self.number)
+        self._pipe.forget(self)
+
+    def expire(self) -> None:
+        """Ends a call whose answer is late."""
+        self._pipe.send(Kind.CANCEL, self.number)
+        self.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
+    def fail(self, code: grpc.StatusCode, details: str) -> None:
+        """Ends the call with an error."""
+        if not self.answer.done():
+            self.answer.set_exception(from_failure(to_failure(code, details)))

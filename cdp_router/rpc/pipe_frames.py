@@ -24,7 +24,7 @@ NONCE_BYTES: Final = 32
 PROOF_SECONDS: Final = 1.0  # for both proofs; what takes longer is no pipe
 PAYLOAD_BYTES_MAX: Final = SHARD_MESSAGE_BYTES_MAX + (1 << 16)
 HEAD_BYTES_MAX: Final = (1 << 16) - 1
-_PROOF_BYTES_MAX: Final = 256
+PROOF_BYTES_MAX: Final = 256
 _HEAD: Final = struct.Struct("<IBI")
 _CALL: Final = struct.Struct("<H")
 
@@ -101,6 +101,14 @@ def from_frame(arrived: bytearray, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -
     return kind, number, payload
 
 
+def only_frame(arrived: bytes, payload_bytes_max: int) -> tuple[int, int, bytes] | None:
+    """The one frame that has arrived as a whole, as nearly always; None for anything else, which `from_frame` cuts."""
+    if not _HEAD.size <= len(arrived) <= _HEAD.size + payload_bytes_max:
+        return None
+    length, kind, number = _HEAD.unpack_from(arrived)
+    return (kind, number, arrived[_HEAD.size :]) if len(arrived) == _HEAD.size + length else None
+
+
 def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> bytes:
     """Payload of a failure."""
     encoded = tuple((key, value.encode() if isinstance(value, str) else value) for key, value in metadata)
@@ -138,6 +146,13 @@ class Meeting:
         """Answers the number that the other end has drawn, for one side."""
         return hmac.digest(self.key, side + own + theirs, "sha256")
 
+    def answer_proof(self, nonce: bytes, kind: int, payload: bytes) -> bytes:
+        """The proof of the server that drew `nonce`, for the router that sent its own; FrameInvalid if that is none."""
+        theirs, shown = payload[:NONCE_BYTES], payload[NONCE_BYTES:]
+        if kind != Kind.PROOF or not hmac.compare_digest(shown, self.proof(theirs, nonce, b"router")):
+            raise FrameInvalid("no proof")
+        return self.proof(nonce, theirs, b"shard")
+
 
 class Framing(asyncio.Protocol):
     """One end of a pipe: cuts what arrives into frames."""
@@ -154,9 +169,13 @@ class Framing(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         arrived = self._arrived
-        arrived += data
         try:
-            while frame := from_frame(arrived, self.payload_bytes_max if self.is_proven else _PROOF_BYTES_MAX):
+            largest = self.payload_bytes_max if self.is_proven else PROOF_BYTES_MAX
+            if not arrived and (frame := only_frame(data, largest)) is not None:
+                self.received(*frame)
+                return
+            arrived += data
+            while frame := from_frame(arrived, self.payload_bytes_max if self.is_proven else PROOF_BYTES_MAX):
                 self.received(*frame)
         except (FrameInvalid, msgspec.MsgspecError, struct.error):
             self.end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import math
 import secrets
@@ -21,7 +20,7 @@ from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Framing, Kind, Me
 
 Serve = Callable[[bytes, Any], Awaitable[bytes]]
 _LOG = logging.getLogger(__name__)
-_BACKLOG: Final = 64
+BACKLOG: Final = 64
 
 
 class PipeServer:
@@ -45,15 +44,10 @@ class PipeServer:
         if sys.platform != "linux":
             return
         meeting = Meeting.at(self._secret, port, self._host)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.bind(meeting.name)
-        except OSError as error:
-            sock.close()
-            _LOG.warning("no pipes are served, only gRPC: %s", error)
+        if (sock := bound(meeting)) is None:
             return
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_unix_server(lambda: _Pipe(self, meeting), sock=sock, backlog=_BACKLOG)
+        self._listening = await loop.create_unix_server(lambda: _Pipe(self, meeting), sock=sock, backlog=BACKLOG)
 
     def close(self) -> None:
         """Accepts no more pipes, and ends those there are after what they have sent."""
@@ -116,13 +110,10 @@ class _Pipe(Framing):
             self.transport.close()
 
     def _check(self, kind: int, payload: bytes) -> None:
-        theirs, shown = payload[: frames.NONCE_BYTES], payload[frames.NONCE_BYTES :]
-        expected = self._meeting.proof(theirs, self._nonce, b"router")
-        if kind != Kind.PROOF or not hmac.compare_digest(shown, expected):
-            raise FrameInvalid("no proof")
+        own = self._meeting.answer_proof(self._nonce, kind, payload)
         self.is_proven = True
         self._admitted()
-        self.send(Kind.PROOF, 0, self._meeting.proof(self._nonce, theirs, b"shard"))
+        self.send(Kind.PROOF, 0, own)
 
     def _admitted(self) -> None:
         if self._patience is not None:
@@ -142,6 +133,18 @@ class _Pipe(Framing):
             self.send(Kind.FAILURE, number, to_failure(grpc.StatusCode.RESOURCE_EXHAUSTED, problem))
         else:
             self.send(Kind.ANSWER, number, answer)
+
+
+def bound(meeting: Meeting) -> socket.socket | None:
+    """A socket at a meeting place; None where there can be none, and calls come over gRPC alone."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(meeting.name)
+    except OSError as error:
+        sock.close()
+        _LOG.warning("no pipes are served, only gRPC: %s", error)
+        return None
+    return sock
 
 
 class Aborted(Exception):

@@ -7,10 +7,20 @@ from typing import Any
 
 import grpc
 
-from cdp_router.cluster.shard_methods import METHODS, SHARD_SERVICES, Request, Response, StreamMethod, UnaryMethod
+from cdp_router.cluster.shard_methods import (
+    EVALUATE,
+    METHODS,
+    SHARD_SERVICES,
+    Method,
+    Request,
+    Response,
+    StreamMethod,
+    UnaryMethod,
+)
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
+from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_router.shard.grpc_shard_client import PIPED
 from cdp_router.shard.handlers import Handlers
 from cdp_router.shard.server import ShardServer
@@ -25,6 +35,15 @@ def add_shard_services(server: ShardServer, serving: grpc.aio.Server) -> Mapping
         serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, named),))
         serving.add_registered_method_handlers(service, named)
     return {each.path: made[each] for each in PIPED}
+
+
+def threaded_handlers(server: ShardServer) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
+    """Handlers, by path, of the methods that threads answer: functions of a request and a checkpoint."""
+    answering: dict[Method[Any, Any], Callable[[Any, Checkpoint], Any]] = {EVALUATE: server.evaluate_here}
+    return {
+        each.path: grpc.unary_unary_rpc_method_handler(answer, each.request.FromString, each.response.SerializeToString)
+        for each, answer in answering.items()
+    }
 
 
 def _handler(method: Any, handlers: Handlers) -> grpc.RpcMethodHandler[Any, Any]:

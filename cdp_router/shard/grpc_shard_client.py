@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Generator
+from typing import Any, Final, Generic
 
 from cdp_router.cluster import shard_methods as methods
 from cdp_router.cluster.shard_methods import METHODS, Method, Request, Response, StreamMethod, UnaryMethod
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.carrying import carrying
-from cdp_router.rpc.pipe_client import PipeClient
+from cdp_router.rpc.pipe_client import PipeCall, PipeClient
+from cdp_router.rpc.threaded_pipes import HOST
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.loopback import is_loopback
 
@@ -27,6 +28,8 @@ PIPED: Final[frozenset[Method[Any, Any]]] = frozenset(
         methods.READ_SCHEMA,
     )
 )
+# Of these, those that only compute: threads answer them without the event loop of the shard.
+THREADED: Final[frozenset[Method[Any, Any]]] = frozenset((methods.EVALUATE,))
 PIPED_BYTES_MAX: Final = 1 << 16  # of a request
 
 
@@ -37,7 +40,7 @@ class GrpcShardClient:
         self.address = address
         link = link or Link()
         self._channel = link.connect(address)
-        self._pipe = _pipe(address, link)
+        self._pipe, self._questions = _pipe(address, link), _pipe(address, link, HOST)
         channel: Any = carrying(self._channel, link.shown)
         self._calls: dict[Method[Any, Any], Any] = {}
         for method in METHODS:
@@ -50,13 +53,18 @@ class GrpcShardClient:
             )
 
     async def call(self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline) -> Response:
+        return await self.send(method, request, deadline)
+
+    def send(self, method: UnaryMethod[Request, Response], request: Request, deadline: Deadline) -> Awaitable[Response]:
+        """A call that is under way already, awaited by anybody or cancelled."""
         # Once for both ways; the size decides, and gRPC gets the same bytes.
         asked = request.SerializeToString()
         if self._pipe is not None and method in PIPED and len(asked) <= PIPED_BYTES_MAX:
-            pipe = self._pipe.pipe
+            questions = self._questions if method in THREADED else None
+            pipe = (None if questions is None else questions.pipe) or self._pipe.pipe
             if pipe is not None:
-                return method.response.FromString(await pipe.call(method.path, asked, deadline.remaining()))
-        response: Response = await self._calls[method](asked, timeout=deadline.remaining())
+                return _Piped(method, pipe.call(method.path, asked, deadline.remaining()))
+        response: Awaitable[Response] = self._calls[method](asked, timeout=deadline.remaining())
         return response
 
     async def stream(
@@ -66,18 +74,36 @@ class GrpcShardClient:
             yield response
 
     async def close(self) -> None:
-        if self._pipe is not None:
-            await self._pipe.close()
+        for pipe in (self._pipe, self._questions):
+            if pipe is not None:
+                await pipe.close()
         await self._channel.close()
+
+
+class _Piped(Generic[Response]):
+    """A call over a pipe whose answer is a message."""
+
+    __slots__ = ("_call", "_method")
+
+    def __init__(self, method: UnaryMethod[Any, Response], call: PipeCall) -> None:
+        self._method, self._call = method, call
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        answer = yield from self._call.__await__()
+        return self._method.response.FromString(answer)
+
+    def cancel(self) -> None:
+        """Gives the call up."""
+        self._call.cancel()
 
 
 def _serialized(message: bytes) -> bytes:
     return message
 
 
-def _pipe(address: str, link: Link) -> PipeClient | None:
+def _pipe(address: str, link: Link, place: str = "") -> PipeClient | None:
     """The pipe to a shard of this machine; none where certificates are to protect what is sent."""
     host, _, port = address.rpartition(":")
     if link.tls is not None or not is_loopback(host.strip("[]")) or not port.isdecimal():
         return None
-    return PipeClient(link.secret, int(port))
+    return PipeClient(link.secret, int(port), place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,28 +24,36 @@ class HeldViews:
 
     def __init__(self) -> None:
         self._held = dict[bytes, dict[int, Captured]]()
+        self._lock = threading.Lock()  # held on the event loop and by threads that answer questions, for moments
 
     def hold(self, token: bytes, captured: Iterable[Captured]) -> None:
-        """Keeps captured views, replacing those of the same partitions under this token."""
-        if token not in self._held:
-            if len(self._held) >= HELD_VIEWS_MAX:
+        """Keeps captured views, replacing those of the same partitions under this token; on the event loop."""
+        with self._lock:
+            is_new = token not in self._held
+            if is_new and len(self._held) >= HELD_VIEWS_MAX:
                 # The oldest: its question is the likeliest to have ended without coming for it.
                 self._held.pop(next(iter(self._held)))
-            asyncio.get_running_loop().call_later(HELD_VIEWS_SECONDS, self._held.pop, token, None)
-        held = self._held.setdefault(token, {})
-        held.update({each[0].partition: each for each in captured})
+            held = self._held.setdefault(token, {})
+            held.update({each[0].partition: each for each in captured})
+        if is_new:
+            asyncio.get_running_loop().call_later(HELD_VIEWS_SECONDS, self._forget, token)
 
     def views_of(self, views: pb.HeldViews, partitions: Sequence[Partition]) -> list[Captured]:
         """The views of partitions, without profiles that arrived elsewhere; ViewsLost if they are not here."""
-        held = self._held.get(views.token, {})
-        # Given once and let go: a view keeps alive what a purge replaces meanwhile.
-        taken = [held.pop(partition.partition, None) for partition in partitions]
-        if not held:
-            self._held.pop(views.token, None)
+        with self._lock:
+            held = self._held.get(views.token, {})
+            # Given once and let go: a view keeps alive what a purge replaces meanwhile.
+            taken = [held.pop(partition.partition, None) for partition in partitions]
+            if not held:
+                self._held.pop(views.token, None)
         arrived = dict[int, list[int]]()
         for each in views.arrived:
             arrived.setdefault(each.partition, []).append(each.to)
         return [_without(each, arrived) for each in taken if each is not None or _lost(views.token)]
+
+    def _forget(self, token: bytes) -> None:
+        with self._lock:
+            self._held.pop(token, None)
 
 
 def capture_all(partitions: Iterable[Partition]) -> list[Captured]:

@@ -17,7 +17,7 @@ from cdp_query.tree import Node
 from cdp_router.contract.partials import to_names
 from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_PER_MESSAGE
 from cdp_router.questions.attribute_columns import AttributeColumns
-from cdp_router.shard.query_workers import Checkpoint
+from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.view import PartitionView
 

@@ -3,58 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cdp_query.errors import QueryCancelled
 from cdp_router.deadline import Deadline
 from cdp_router.errors import Overloaded, ShuttingDown
 from cdp_router.limits import QUERIES_WAITING_MAX, QUERY_RETRY_AFTER_MS
+from cdp_router.rpc.threaded_calls import Checkpoint, Work
 
 Result = TypeVar("Result")
-Checkpoint = Callable[[], None]
+_LOG = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Work:
-    """A piece of work, and its stop sign: the deadline has passed, or the caller has gone."""
+class _Awaited(Work):
+    """A piece of work whose result the event loop waits for."""
 
-    do: Callable[[Checkpoint], Any]
-    deadline: Deadline | None
-    loop: asyncio.AbstractEventLoop
-    result: asyncio.Future[Any]
-    is_caller_gone: bool = False  # set on the event loop, read in the worker's thread: one flag needs no lock
+    __slots__ = ("_do", "_loop", "result")
 
-    def check(self) -> None:
-        """Raises QueryCancelled once the deadline has passed or the caller has gone away."""
-        if self.is_caller_gone:
-            raise QueryCancelled("the caller went away")
-        if self.deadline is not None:
-            self.deadline.check()
+    def __init__(self, do: Callable[[Checkpoint], Any], deadline: Deadline | None) -> None:
+        super().__init__(math.inf if deadline is None else deadline.at)
+        self._do, self._loop = do, asyncio.get_running_loop()
+        self.result: asyncio.Future[Any] = self._loop.create_future()
+
+    def run(self) -> None:
+        """Does the work, and hands its result to the loop."""
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            # The loop may have been too busy to withdraw what has become late.
+            self.check()
+            result = self._do(self.check)
+        except BaseException as raised:  # noqa: BLE001 - border: whatever the work raises is its result
+            error = raised
+        try:
+            self._loop.call_soon_threadsafe(_settle, self.result, result, error)
+        except RuntimeError:
+            pass  # the loop was closed: nobody awaits anything
+        finally:
+            del result, error  # an error holds this frame: nothing may be held in a circle
 
 
 class QueryWorkers:
-    """Threads with a bounded queue; first come, first served.
+    """A bounded number of pieces of work at a time, and a bounded queue; first come, first served.
 
-    A thread that ends a piece of work takes the next one by itself; the event loop only hands the results out. A piece
-    of work is counted from its coming to its end, even if its caller goes away meanwhile. The count changes on the
-    event loop only. The queue is a deque: threads take from its one end while the loop adds at the other or removes
-    work that nobody awaits any longer, and each of these is one step.
+    Work comes from the event loop, with threads of its own, or from the threads that read pipes, which do it
+    themselves. A thread that ends a piece takes the next one, whoever brought it. A piece under way counts to its end,
+    even if its caller goes away meanwhile.
     """
 
     def __init__(self, threads: int, waiting_max: int = QUERIES_WAITING_MAX) -> None:
-        self._size, self._waiting_max = threads, waiting_max
+        self.size, self._waiting_max = threads, waiting_max
         self._threads = ThreadPoolExecutor(threads, "query")
-        self._waiting, self._count = deque[_Work](), 0
-        self._is_closed = False
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._waiting, self._running, self._is_closed = deque[Work](), 0, False  # changed under the lock
 
     @property
     def waiting(self) -> int:
-        """Number of pieces of work that wait for a thread."""
-        return max(0, self._count - self._size)
+        """Number of pieces of work that wait for one under way to end."""
+        return max(0, self._running + len(self._waiting) - self.size)
 
     async def run(
         self, work: Callable[[Checkpoint], Result], deadline: Deadline | None = None, *, begun: bool = False
@@ -64,76 +77,85 @@ class QueryWorkers:
         Overloaded if too many wait, unless the work continues something `begun`; QueryCancelled if the deadline passes
         before a thread is free.
         """
-        if self._is_closed:
-            raise ShuttingDown
-        if not begun and self.waiting >= self._waiting_max:
-            raise Overloaded(f"{self.waiting} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
-        loop = asyncio.get_running_loop()
-        result: asyncio.Future[Result] = loop.create_future()
-        piece = _Work(work, deadline, loop, result)
-        timer = None
-        if deadline is not None and self._count >= self._size:
-            timer = loop.call_later(deadline.remaining(), self._expire, piece)
-        self._count += 1
+        piece = _Awaited(work, deadline)
+        self.admit(piece, begun=begun)
+        timer, result = None, piece.result
+        if deadline is not None and self.waiting:
+            timer = asyncio.get_running_loop().call_later(deadline.remaining(), self._expire, piece)
         # In the queue first: a thread that is called finds at least this piece, or somebody else took or withdrew it.
-        self._waiting.append(piece)
-        self._threads.submit(self._serve)
+        self._threads.submit(self.work_off)
         try:
-            return await result
+            return await result  # type: ignore[no-any-return]
         except asyncio.CancelledError:
             # A thread cannot be interrupted: it stops at its next checkpoint, and only then is free again.
             piece.is_caller_gone = True
-            self._withdraw(piece)
+            self.withdraw(piece)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
             del piece, result
 
-    def close(self) -> None:
-        """Waits for running work."""
-        self._is_closed = True
-        self._threads.shutdown(wait=True)
+    def admit(self, work: Work, *, begun: bool = False) -> None:
+        """Takes work into the queue; Overloaded if too many wait, unless it continues something `begun`."""
+        with self._lock:
+            if self._is_closed:
+                raise ShuttingDown
+            if not begun and (waiting := self.waiting) >= self._waiting_max:
+                raise Overloaded(f"{waiting} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
+            self._waiting.append(work)
 
-    def _expire(self, piece: _Work) -> None:
-        if self._withdraw(piece) and not piece.result.done():
+    def work_off(self, call_help: Callable[[], None] = lambda: None) -> None:
+        """Does what waits, on this thread, one piece after the other, while fewer than the bound are under way.
+
+        Calls for another thread if there is room for one more piece that waits.
+        """
+        with self._lock:
+            if self._running >= self.size or not self._waiting:
+                return
+            self._running += 1
+            piece = self._waiting.popleft()
+            has_room = self._running < self.size and bool(self._waiting)
+        if has_room:
+            call_help()
+        while True:
+            try:
+                piece.run()
+            except Exception:  # noqa: BLE001 - border: a thread goes on, whatever its work does
+                _LOG.exception("a question ended outside of its own border")
+            with self._lock:
+                if not self._waiting:
+                    self._running -= 1
+                    if self._is_closed and not self._running:
+                        self._ended.set()
+                    return
+                piece = self._waiting.popleft()
+
+    def withdraw(self, work: Work) -> bool:
+        """Takes work from the queue; False if a thread has begun it."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._waiting.remove(work)
+            return True
+        return False
+
+    def close(self) -> None:
+        """Waits for work under way."""
+        with self._lock:
+            self._is_closed = True
+            is_busy = self._running > 0
+        self._threads.shutdown(wait=True)
+        if is_busy:
+            self._ended.wait()
+
+    def _expire(self, piece: _Awaited) -> None:
+        if self.withdraw(piece) and not piece.result.done():
             piece.result.set_exception(QueryCancelled("the deadline passed while the question waited for a thread"))
 
-    def _withdraw(self, piece: _Work) -> bool:
-        """Takes work from the queue; False if a thread has begun it."""
-        try:
-            self._waiting.remove(piece)
-        except ValueError:
-            return False
-        self._count -= 1
-        return True
 
-    def _serve(self) -> None:
-        """Does the first piece in the queue, on a thread; it may have been withdrawn meanwhile."""
-        try:
-            piece = self._waiting.popleft()
-        except IndexError:
-            return
-        result: Any = None
-        error: BaseException | None = None
-        try:
-            # The loop may have been too busy to withdraw what has become late.
-            piece.check()
-            result = piece.do(piece.check)
-        except BaseException as raised:  # noqa: BLE001 - border: whatever the work raises is its result
-            error = raised
-        try:
-            piece.loop.call_soon_threadsafe(self._ended, piece.result, result, error)
-        except RuntimeError:
-            pass  # the loop was closed: nobody awaits anything
-        finally:
-            del piece, result, error  # an error holds this frame: nothing may be held in a circle
-
-    def _ended(self, awaited: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self._count -= 1
-        if awaited.done():
-            return
-        if error is None:
-            awaited.set_result(result)
-        else:
-            awaited.set_exception(error)
+def _settle(awaited: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if awaited.done():
+        return
+    if error is None:
+        awaited.set_result(result)
+    else:
+        awaited.set_exception(error)

@@ -26,6 +26,7 @@ from cdp_router.questions.attribute_columns import kinds_met
 from cdp_router.questions.profile_reading import read_profile
 from cdp_router.questions.proofs import to_response
 from cdp_router.questions.timelines import Page
+from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_router.shard.checks import check_cluster
 from cdp_router.shard.commits import Commits
 from cdp_router.shard.deliveries import to_delivery, to_outcome
@@ -39,7 +40,7 @@ from cdp_router.shard.moves.shard_moves import ShardMoves
 from cdp_router.shard.moves.taker import Connect, Taker
 from cdp_router.shard.partition_discovery import met_by
 from cdp_router.shard.person_pages import ShardPeople, encoded
-from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
+from cdp_router.shard.query_workers import QueryWorkers
 from cdp_router.shard.readings import ShardReadings
 from cdp_router.shard.shard_erasure import ShardErasing
 from cdp_router.shard.shard_export import ShardExporting
@@ -91,6 +92,11 @@ class ShardServer:
         self._held, self.readings = HeldViews(), ShardReadings(store)
         self._remembered = lru_cache(QUESTIONS_REMEMBERED)(_question_of)
 
+    @property
+    def workers(self) -> QueryWorkers:
+        """The bound on evaluations at a time, for threads that bring their own."""
+        return self._workers
+
     async def deliver(self, request: shard_pb2.DeliverRequest) -> shard_pb2.DeliverResponse:
         """Logs, applies and acknowledges; concurrent deliveries share one sync. Overloaded when memory is short."""
         check_cluster(self._store, request.cluster)
@@ -111,10 +117,16 @@ class ShardServer:
 
     async def evaluate(self, request: shard_pb2.EvaluateRequest, deadline: Deadline) -> shard_pb2.EvaluateResponse:
         """The merged contribution of the requested partitions."""
+        return await self._workers.run(self._evaluation(request), deadline)
+
+    def evaluate_here(self, request: shard_pb2.EvaluateRequest, checkpoint: Checkpoint) -> shard_pb2.EvaluateResponse:
+        """The same on the thread that calls this."""
+        return self._evaluation(request)(checkpoint)
+
+    def _evaluation(self, request: shard_pb2.EvaluateRequest) -> Callable[[Checkpoint], shard_pb2.EvaluateResponse]:
         check_cluster(self._store, request.cluster)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
-        work = partial(_evaluated, partial(self._question, request.question), self._views(request), context)
-        return await self._workers.run(work, deadline)
+        return partial(_evaluated, partial(self._question, request.question), self._views(request), context)
 
     async def list_members(
         self, request: shard_pb2.ListMembersRequest, deadline: Deadline
@@ -283,11 +295,12 @@ class ShardServer:
 
     def _asked_for(self, asked: Iterable[partition_pb2.PartitionEpoch]) -> list[Partition]:
         """The partitions of a request, each at the epoch the shard holds it."""
-        wanted = [(each.partition, each.epoch) for each in asked]
+        wanted = [(PartitionId(each.partition), each.epoch) for each in asked]
         if not wanted:
             raise RequestInvalid("partitions", "none is given")
         self._check_epochs(wanted)
-        return [self._store.partitions[PartitionId(number)] for number, _ in wanted]
+        held = self._store.partitions
+        return [held[number] for number, _ in wanted]
 
     def _check_epochs(self, asked: Iterable[tuple[int, int]]) -> None:
         """Raises WrongEpoch unless the shard owns all of the partitions at these epochs; called from any thread."""
@@ -342,12 +355,12 @@ def _evaluated(
     asked = read()
     binder = Binder(context, asked.findings)
     found = pipeline.evaluate_all(asked.question, [view for _, view, _ in views], binder, checkpoint)
-    positions = [
-        ingest_pb2.PartitionPosition(partition=partition.partition, sequence=view.sequence)
-        for partition, view, _ in views
-    ]
-    response = to_evaluation(found, positions)
-    response.transfers.extend(to_transfers(*each) for each in views if each[2].sent or each[2].received)
+    response = to_evaluation(found)
+    answered = response.answered.add
+    for each in views:
+        answered(partition=each[0].partition, sequence=each[1].sequence)
+        if each[2].sent or each[2].received:
+            response.transfers.append(to_transfers(*each))
     response.engine_milliseconds = monotonic_ms() - started
     return response
 

@@ -9,8 +9,9 @@ from cdp.v1 import export_pb2, ingest_pb2, shard_pb2
 
 from cdp_router.deadline import Deadline
 from cdp_router.export.exported_tables import tables_of
+from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_router.shard.held_views import Captured
-from cdp_router.shard.query_workers import Checkpoint, QueryWorkers
+from cdp_router.shard.query_workers import QueryWorkers
 from cdp_store.memory.view import PartitionView
 from cdp_store.partition.partition import Partition
 from cdp_store.reading.everything import dropped_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -87,13 +88,14 @@ class KeyFile:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` counts seconds."""
-        self.path, self._seen, self._listed = path, _signature(path), listed
+        self.path, self._name, self._listed = path, os.fspath(path), listed
+        self._seen = _signature(self._name)
         self._clock, self._again_at = clock, math.inf
         self._keys: Keys | None = read_keys(path, listed) if must_exist or self._seen is not None else None
 
     def keys(self) -> Keys | None:
         """All keys, by id; None while there is no file: then no key is required."""
-        signature = _signature(self.path)
+        signature = _signature(self._name)
         if signature != self._seen or self._clock() >= self._again_at:
             self._seen, self._again_at = signature, math.inf
             self._keys = self._read_again() if signature is not None else {}
@@ -108,9 +110,9 @@ class KeyFile:
             return self._keys or {}
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def _signature(path: str) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, and this is done for every call
     except FileNotFoundError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -13,7 +13,7 @@ from cdp_query.language import parse
 from cdp_query.partial import Partial, merge_all
 from cdp_query.reports.value_keys import NONE_KEY
 from cdp_query.stats import NodeStats
-from cdp_router.contract.partials import from_evaluation, to_evaluation
+from cdp_router.contract.partials import from_evaluation, merged, to_evaluation
 from cdp_router.contract.question_codec import to_question
 from cdp_router.contract.values import from_value
 from cdp_router.deadline import monotonic_ms
@@ -172,6 +172,28 @@ def test_partials_survive_the_way_between_shard_and_router() -> None:
     assert received == partial
     assert list(message.answered) == [position]
     assert merge_all([received, Partial()]) == partial
+
+
+@pytest.mark.parametrize(
+    "partials",
+    [
+        [],
+        [Partial(10, 4)],
+        [
+            Partial(10, 4, known=Names(frozenset({"View"})), stats={0: NodeStats(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)}),
+            Partial(3, 1, known=Names(frozenset({"Buy"}), frozenset({"p"})), stats={0: NodeStats(events=5)}),
+            Partial(2, 0, stats={3: NodeStats(truncated=1)}),
+        ],
+        [Partial(10, 4), Partial(3, 2, (2, 1))],
+        [Partial(10, 4, values={NONE_KEY: 4}), Partial(10, 4)],
+        [Partial(10, 4, rest=3), Partial(10, 4)],
+    ],
+)
+def test_contributions_merge_like_their_partials(partials: list[Partial]) -> None:
+    messages = [to_evaluation(partial) for partial in partials]
+    assert [from_evaluation(message) for message in messages] == partials
+    assert merged(messages) == merge_all(partials)
+    assert [from_evaluation(message) for message in messages] == partials, "merging changes none of them"
 
 
 def test_a_part_that_was_spared_says_so() -> None:

@@ -1,4 +1,4 @@
-"""A shard, reached in the same process, over gRPC and over a pipe: the same behaviour."""
+"""A shard, reached in the same process, over gRPC and over either kind of pipe: the same behaviour."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.process.serving import SERVER_OPTIONS
 from cdp_router.rpc.chain import Chain
 from cdp_router.rpc.pipe_server import PipeServer
-from cdp_router.services.shard_services import add_shard_services
-from cdp_router.shard.grpc_shard_client import GrpcShardClient
+from cdp_router.rpc.threaded_pipes import ThreadedPipes
+from cdp_router.services.shard_services import add_shard_services, threaded_handlers
+from cdp_router.shard.grpc_shard_client import PIPED, THREADED, GrpcShardClient
 from cdp_router.shard.local_shard_client import LocalShardClient
 from cdp_router.shard.server import ShardServer
 from tests.raw_records import Event, user
@@ -70,6 +71,39 @@ class TestPipedShardClient(ShardClientContract):
             await client.close()
             pipes.close()
             await listening.stop(None)
+
+
+class TestThreadedShardClient(ShardClientContract):
+    """Questions over pipes that threads answer, and gRPC for everything else."""
+
+    @asynccontextmanager
+    async def connect(self, server: ShardServer) -> AsyncIterator[ShardClient]:
+        listening = grpc.aio.server(interceptors=[Chain()], options=SERVER_OPTIONS)
+        add_shard_services(server, listening)
+        port = listening.add_insecure_port("127.0.0.1:0")
+        pipes = ThreadedPipes("", threaded_handlers(server), server.workers, server.workers.size + 1)
+        await listening.start()
+        await pipes.listen(port)
+        client = GrpcShardClient(f"127.0.0.1:{port}")
+        assert client._questions is not None
+        await client._questions.settle()
+        assert client._questions.pipe is not None
+        try:
+            yield client
+            assert client._questions.pipe is not None, "it was used until the end"
+        finally:
+            await client.close()
+            pipes.close()
+            await listening.stop(None)
+
+
+def test_the_methods_that_threads_answer_are_those_that_clients_ask_that_way(tmp_path: Path) -> None:
+    async def test() -> None:
+        server = ShardServer(open_store(tmp_path, 0), lambda error: None)
+        assert set(threaded_handlers(server)) == {method.path for method in THREADED} and THREADED < PIPED
+        await server.close()
+
+    asyncio.run(test())
 
 
 def test_a_shard_remembers_what_short_questions_say(tmp_path: Path) -> None:
