@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from random import Random
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -164,6 +166,27 @@ def test_rows_beyond_the_first_morsel_are_found_too(large: Shards, text: str, da
     found = by_kernels(segment, views, context)
     for mask, view in zip(found.masks, views, strict=True):
         assert np.array_equal(mask, by_python(segment, view, context))
+
+
+@pytest.mark.parametrize("wanted", range(1, 4))
+@pytest.mark.parametrize("is_sealed", [False, True])
+@pytest.mark.parametrize("month", [3, 10])
+def test_days_of_an_hour_more_or_less_are_told_apart(month: int, is_sealed: bool, wanted: int) -> None:
+    """Days are guessed by division: after a change of the clock the guess is an hour late, or an hour early."""
+    zone, shards = ZoneInfo("Europe/Berlin"), Shards()
+    midnights = [datetime(2026, month, day, tzinfo=zone) for day in range(22, 32)]
+    for number, midnight in enumerate(midnights):
+        at = int(midnight.timestamp() * 1000)
+        times = (at - 1, at, at + 1) if number % 2 else (at, at + 1)
+        shards.apply([Event(user(f"u{number}"), "A", time, {}) for time in times])
+    if is_sealed:
+        shards.seal()
+    context = tree.Context(int(datetime(2026, month, 31, 12, tzinfo=zone).timestamp() * 1000), "Europe/Berlin")
+    segment = pipeline.segment_of(pipeline.prepare(f'days("A", last: 20d) = {wanted}', None, context))
+    views = shards.capture()
+    found = by_kernels(segment, views, context)
+    assert np.array_equal(found.masks[0], by_python(segment, views[0], context))
+    assert found.counts[0][1] == (5 if wanted < 3 else 0)
 
 
 def test_the_numbers_that_are_added_count_as_read(large: Shards) -> None:
