@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def _without_test(page: str) -> list[str]:
     return [name for name, rule in _rules(page) if not _NAMED.search(rule)]
 
 
+@cache
 def _written_tests() -> dict[str, set[str]]:
     """Names of the tests there are, by base name of their file."""
     found = defaultdict[str, set[str]](set)

@@ -8,6 +8,7 @@ import re
 import tokenize
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -60,23 +61,32 @@ def test_no_module_of_the_packages_is_too_long() -> None:
     assert not long, f"split modules of more than {_LINES_MAX} lines"
 
 
-def _long_functions(text: str) -> list[str]:
+def _long_functions(module: ast.Module) -> list[str]:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, functions)]
+    found = [node for node in ast.walk(module) if isinstance(node, functions)]
     return [each.name for each in found if (each.end_lineno or 0) - each.lineno >= _FUNCTION_LINES_MAX]
 
 
 def test_no_function_of_the_packages_is_too_long() -> None:
-    sources = _sources(_PACKAGES)
-    long = {str(path.relative_to(_ROOT)): names for path in sources if (names := _long_functions(path.read_text()))}
+    long = {path: names for path, (names, _) in _parsed().items() if names}
     assert not long, f"divide functions of more than {_FUNCTION_LINES_MAX} lines"
+
+
+@cache
+def _parsed() -> dict[str, tuple[list[str], list[str]]]:
+    """(long functions, docstrings like questions) of each source of the packages: both rules in one reading."""
+    found = dict[str, tuple[list[str], list[str]]]()
+    for path in _sources(_PACKAGES):
+        module = ast.parse(path.read_text())
+        found[str(path.relative_to(_ROOT))] = _long_functions(module), _question_docstrings(module)
+    return found
 
 
 @pytest.mark.parametrize("head", ["def f():", "async def f():", "class C:\n  def f(self):"])
 def test_the_rule_of_functions_finds_what_it_forbids(head: str) -> None:
     lines = "    x = 1\n"
-    assert _long_functions(f"{head}\n" + lines * _FUNCTION_LINES_MAX) == ["f"]
-    assert not _long_functions(f"{head}\n" + lines * (_FUNCTION_LINES_MAX - 1))
+    assert _long_functions(ast.parse(f"{head}\n" + lines * _FUNCTION_LINES_MAX)) == ["f"]
+    assert not _long_functions(ast.parse(f"{head}\n" + lines * (_FUNCTION_LINES_MAX - 1)))
 
 
 def _comment_share(texts: Iterable[str]) -> float:
@@ -141,20 +151,17 @@ def test_every_room_says_what_it_is_for() -> None:
     assert not silent, "a room's __init__.py begins with a sentence about it"
 
 
-def _question_docstrings(text: str) -> list[str]:
+def _question_docstrings(module: ast.Module) -> list[str]:
     """First lines of the docstrings that begin like a question."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(module) if isinstance(node, documented)]
     first_lines = [docstring.partition("\n")[0] for docstring in docstrings]
     return [line for line in first_lines if re.split(r"\W", line, maxsplit=1)[0] in _QUESTION_WORDS]
 
 
 def test_docstrings_do_not_begin_like_questions() -> None:
-    sources = list(_sources(_PACKAGES))
-    assert len(sources) > 300
-    found = {
-        str(path.relative_to(_ROOT)): lines for path in sources if (lines := _question_docstrings(path.read_text()))
-    }
+    assert len(_parsed()) > 300
+    found = {path: lines for path, (_, lines) in _parsed().items() if lines}
     assert not found, "begin with a verb in the third person, or with a noun of the domain"
 
 
@@ -237,7 +244,7 @@ def _is_there(name: str, there: list[str]) -> bool:
     [
         (_long_lines, "x" * 121),
         (_mentioned, "see gone.py for why"),
-        (_question_docstrings, 'def f():\n    """Whether it holds."""\n'),
+        (lambda text: _question_docstrings(ast.parse(text)), 'def f():\n    """Whether it holds."""\n'),
         (lambda text: _lost_links(_ROOT / "README.md", text), "[why](docs/gone.md)"),
         (lambda text: _lost_links(_ROOT / "README.md", text), "[why](ARCHITECTURE.md#gone)"),
         (lambda text: _rooms_without_readme([_ROOT / text]), "proto"),

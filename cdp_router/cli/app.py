@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 from cdp_router.cli.interrupts import quiet_interrupts
 
@@ -11,45 +14,93 @@ with quiet_interrupts():
     from importlib import metadata
 
     import typer
+    from typer.core import TyperGroup
 
-    from cdp_router.cli.admin import (
-        audit_command,
-        erase_command,
-        identity_command,
-        keys_command,
-        privacy_command,
-        retention_command,
-        suppressions_command,
-    )
-    from cdp_router.cli.ask import explain_user_command, profile_command, query_command, segment_command
-    from cdp_router.cli.cluster import (
-        by_hand,
-        log_command,
-        members,
-        moves,
-        restore_command,
-        snapshot_command,
-        status_command,
-        up_command,
-        warm_command,
-    )
     from cdp_router.cli.console import TlsCa, TlsCert, TlsKey
-    from cdp_router.cli.data import (
-        dead_letters_command,
-        export_command,
-        import_command,
-        quarantine_command,
-        schema_command,
-    )
     from cdp_router.client.credentials import API_KEY, TLS, TLS_CA, TLS_CERT, TLS_KEY
+
+# Where each command is. Its module is loaded when it is named: loading all of them takes longer than most commands.
+_PLACES: Final = {
+    "up": "cluster.up_command:up",
+    "import": "data.import_command:import_files",
+    "query": "ask.query_command:query",
+    "explain-user": "ask.explain_user_command:explain_user",
+    "profile": "ask.profile_command:profile",
+    "identity": "admin.identity_command:identity",
+    "unlink": "admin.identity_command:unlink",
+    "erase": "admin.erase_command:erase",
+    "retention": "admin.retention_command:retention",
+    "status": "cluster.status_command:status",
+    "snapshot": "cluster.snapshot_command:snapshot",
+    "restore": "cluster.restore_command:restore",
+    "verify": "cluster.snapshot_command:verify",
+    "digest": "cluster.snapshot_command:digest",
+    "placements": "cluster.moves:placements",
+    "move": "cluster.moves:move",
+    "drain": "cluster.moves:drain",
+    "add-shard": "cluster.members:add_shard",
+    "remove-shard": "cluster.members:remove_shard",
+    "init": "cluster.by_hand:init",
+    "shard": "cluster.by_hand:shard",
+    "router": "cluster.by_hand:router",
+    "gateway": "cluster.by_hand:gateway",
+    "warm": "cluster.warm_command:warm",
+    "export": "data.export_command:export",
+    "dead-letters": "data.dead_letters_command:dead_letters",
+    "segment": "ask.segment_command:segment",
+    "schema": "data.schema_command:schema",
+    "quarantine": "data.quarantine_command:quarantine",
+    "log": "cluster.log_command:log",
+    "keys": "admin.keys_command:keys",
+    "suppressions": "admin.suppressions_command:suppressions",
+    "audit": "admin.audit_command:audit",
+    "privacy": "admin.privacy_command:privacy",
+}
+_SETTINGS: Final[dict[str, Any]] = {"add_completion": False, "rich_markup_mode": None}
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name, each loaded when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
+@functools.cache
+def _command(name: str) -> Any:
+    module, _, attribute = _PLACES[name].partition(":")  # KeyError: no such command
+    with quiet_interrupts():
+        found = getattr(import_module(f"cdp_router.cli.{module}"), attribute)
+    around = typer.Typer(**_SETTINGS)
+    around.callback()(lambda: None)  # with one, it is a group however few commands it has
+    if isinstance(found, typer.Typer):
+        around.add_typer(found)
+    else:
+        around.command(name)(found)
+    group: Any = typer.main.get_command(around)
+    return group.commands[name]
+
+
+class _Group(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"commands": _Commands()})
+
 
 app = typer.Typer(
     name="cdp",
+    cls=_Group,
     help="An in-memory customer-profile store with an exact segment engine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode=None,
+    **_SETTINGS,
 )
 
 
@@ -77,39 +128,3 @@ def _main(
     # All clients read the environment.
     given = {API_KEY: api_key, TLS: "1" if tls else None, TLS_CERT: tls_cert, TLS_KEY: tls_key, TLS_CA: tls_ca}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-
-
-app.command("up")(up_command.up)
-app.command("import")(import_command.import_files)
-app.command("query")(query_command.query)
-app.command("explain-user")(explain_user_command.explain_user)
-app.command("profile")(profile_command.profile)
-app.command("identity")(identity_command.identity)
-app.command("unlink")(identity_command.unlink)
-app.command("erase")(erase_command.erase)
-app.command("retention")(retention_command.retention)
-app.command("status")(status_command.status)
-app.command("snapshot")(snapshot_command.snapshot)
-app.command("restore")(restore_command.restore)
-app.command("verify")(snapshot_command.verify)
-app.command("digest")(snapshot_command.digest)
-app.command("placements")(moves.placements)
-app.command("move")(moves.move)
-app.command("drain")(moves.drain)
-app.command("add-shard")(members.add_shard)
-app.command("remove-shard")(members.remove_shard)
-app.command("init")(by_hand.init)
-app.command("shard")(by_hand.shard)
-app.command("router")(by_hand.router)
-app.command("gateway")(by_hand.gateway)
-app.command("warm")(warm_command.warm)
-app.add_typer(export_command.export)
-app.add_typer(dead_letters_command.dead_letters)
-app.add_typer(segment_command.segment)
-app.add_typer(schema_command.schema)
-app.add_typer(quarantine_command.quarantine)
-app.add_typer(log_command.log)
-app.add_typer(keys_command.keys)
-app.add_typer(suppressions_command.suppressions)
-app.add_typer(audit_command.audit)
-app.add_typer(privacy_command.privacy)

@@ -103,7 +103,7 @@ def warm_routing() -> None:
 def _steps(evaluator: Step) -> Iterator[Step]:
     yield warm_routing
     partition = Partition(PartitionId(0), _KEY)
-    batches = [_batch(events, seed) for seed, events in enumerate((20_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]
+    batches = [_batch(events, seed) for seed, events in enumerate((5_000, *[50] * (BUCKET_CHUNKS_MAX + 1)))]
     for number, batch in enumerate(batches, 1):
         yield partial(split, batch, _KEY, 3)
         yield partial(_apply, partition, batch, number)

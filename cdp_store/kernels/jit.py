@@ -6,6 +6,7 @@ locator below keys it by the content of all kernel files a kernel may call, unde
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,14 +24,11 @@ _PACKAGE_ROOT = Path(__file__).parents[2]
 class KernelCacheLocator(caching._CacheLocator):
     """Places compiled kernels by the content of their sources, whatever folder the sources lie in."""
 
-    def __init__(self, py_func: Any, py_file: str) -> None:
-        source = Path(py_file).resolve()
-        self._line = py_func.__code__.co_firstlineno
-        self._stamp = content_stamp(source.parent)
-        self._path = cache_directory() / f"{source.parent.parent.name}-{self._stamp}"
+    def __init__(self, path: str, stamp: str, line: int) -> None:
+        self._path, self._stamp, self._line = path, stamp, line
 
     def get_cache_path(self) -> str:
-        return str(self._path)
+        return self._path
 
     def get_source_stamp(self) -> str:
         return self._stamp
@@ -41,15 +39,24 @@ class KernelCacheLocator(caching._CacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> KernelCacheLocator | None:
-        if not Path(py_file).resolve().is_relative_to(_PACKAGE_ROOT):
-            return None
-        locator = cls(py_func, py_file)
-        try:
-            # A cache that cannot be written is no failure: numba asks the next locator.
-            locator.ensure_cache_path()  # type: ignore[no-untyped-call]
-        except OSError:
-            return None
-        return locator
+        found = _place(Path(py_file).parent)
+        return None if found is None else cls(*found, py_func.__code__.co_firstlineno)
+
+
+@functools.cache  # a process starts with hundreds of kernels in a few folders, and a check writes a file
+def _place(folder: Path) -> tuple[str, str] | None:
+    """(directory, stamp) of the compiled kernels of a folder; None if ours are not to be kept there."""
+    source = folder.resolve()
+    if not source.is_relative_to(_PACKAGE_ROOT):
+        return None
+    stamp = content_stamp(source)
+    path = str(cache_directory() / f"{source.parent.name}-{stamp}")
+    try:
+        # A cache that cannot be written is no failure: numba asks the next locator.
+        KernelCacheLocator(path, stamp, 0).ensure_cache_path()  # type: ignore[no-untyped-call]
+    except OSError:
+        return None
+    return path, stamp
 
 
 _OURS = f"{KernelCacheLocator.__module__}.{KernelCacheLocator.__qualname__}"

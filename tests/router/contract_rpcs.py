@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,22 @@ def path_of(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
-@st.composite
-def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 0) -> Message:
+@cache  # a strategy made for each example costs more than the drawing
+def messages(descriptor: Descriptor, depth: int = 0) -> st.SearchStrategy[Message]:
     """Messages of a type, with few fields set and values at and beyond what is sensible."""
-    message = GetMessageClass(descriptor)()
+    return _messages(descriptor, depth)
+
+
+@cache
+def _fields(descriptor: Descriptor, depth: int) -> st.SearchStrategy[list[FieldDescriptor]]:
     fields = [each for each in descriptor.fields if depth < _DEPTH_MAX or each.message_type is None]
-    chosen = draw(st.lists(st.sampled_from(fields), max_size=4, unique_by=lambda each: each.number)) if fields else []
-    for field in chosen:
+    return st.lists(st.sampled_from(fields), max_size=4, unique_by=lambda each: each.number) if fields else st.just([])
+
+
+@st.composite
+def _messages(draw: st.DrawFn, descriptor: Descriptor, depth: int) -> Message:
+    message = GetMessageClass(descriptor)()
+    for field in draw(_fields(descriptor, depth)):
         _fill(draw, message, field, depth)
     return message
 
@@ -73,11 +83,17 @@ def _fill(draw: st.DrawFn, message: Any, field: FieldDescriptor, depth: int) -> 
                 inner
             )
     elif field.is_repeated:
-        getattr(message, field.name).extend(draw(st.lists(scalars(field), max_size=2)))
+        getattr(message, field.name).extend(draw(_several(field)))
     else:
         setattr(message, field.name, draw(scalars(field)))
 
 
+@cache
+def _several(field: FieldDescriptor) -> st.SearchStrategy[list[Any]]:
+    return st.lists(scalars(field), max_size=2)
+
+
+@cache
 def scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     """Values of a field that is no message."""
     match field.cpp_type:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from cdp_query import tree
@@ -16,12 +18,13 @@ CONTEXT = tree.Context(0)
 
 def _named(**segments: str) -> Lookup:
     """The look-up of some segments; a name with a number behind it, as in vip_2, is that version."""
+    read = cache(lambda text: segment_of(parse(text)))
 
     def lookup(name: str, version: int | None) -> Definition:
         key = f"{name}_{version}" if version is not None else name
         if key not in segments:
             raise QueryInvalid(f"no segment is named {name!r}")
-        return Definition(name, version or 9, segment_of(parse(segments[key])))
+        return Definition(name, version or 9, read(segments[key]))
 
     return lookup
 

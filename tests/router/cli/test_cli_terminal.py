@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import typer
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given
@@ -195,6 +196,7 @@ def test_no_command_lets_an_answer_control_the_terminal(words: list[str], monkey
     def connected(_: str) -> Iterator[_Hostile]:
         yield _Hostile()
 
+    list(typer.main.get_command(app).commands.values())  # loads their modules
     for module in [each for name, each in sys.modules.items() if name.startswith("cdp_router.cli.")]:
         if hasattr(module, "connected"):
             monkeypatch.setattr(module, "connected", connected)

@@ -19,9 +19,11 @@ from cdp_router.client import Client
 _LOADING = """
 import os, signal, sys
 
+awaited = sys.argv.pop(1)
+
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[1]:
+        if name == awaited:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupting())
@@ -30,9 +32,16 @@ import cdp_router.__main__
 _LOADED = "import signal, cdp_router.cli.app; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
 
 
-@pytest.mark.parametrize("module", ["typer", "cdp_router.cli.admin", "cdp_router.client", "grpc", "numpy", "pyarrow"])
-def test_an_interrupt_while_modules_load_ends_the_command_without_a_traceback(module: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _LOADING, module], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        *((module, "query") for module in ("typer", "cdp_router.client", "grpc", "numpy", "pyarrow")),
+        ("cdp_router.cli.admin", "erase"),
+    ],
+)
+def test_an_interrupt_while_modules_load_ends_the_command_without_a_traceback(module: str, command: str) -> None:
+    words = [sys.executable, "-c", _LOADING, module, command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

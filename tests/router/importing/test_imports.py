@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 _LIST = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+# A command's modules are loaded when it is asked for.
+_EVERY_COMMAND = "typer, cdp_router.cli.app; list(typer.main.get_command(cdp_router.cli.app.app).commands.values())"
 _HEAVY = (
     "numba",
     "llvmlite",
@@ -29,9 +31,16 @@ def _loaded(module: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("module", ["cdp_router.client", "cdp_router.client.questions", "cdp_router.cli.app"])
-def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
-    loaded = _loaded(module)
+@pytest.mark.parametrize(
+    ("code", "module"),
+    [
+        ("cdp_router.client", "cdp_router.client"),
+        ("cdp_router.client.questions", "cdp_router.client.questions"),
+        (_EVERY_COMMAND, "cdp_router.cli.data.import_command"),
+    ],
+)
+def test_neither_compiler_nor_server_is_loaded(code: str, module: str) -> None:
+    loaded = _loaded(code)
     assert module in loaded
     assert {name for name in _HEAVY if name in loaded} == set()
     assert not any(
@@ -41,11 +50,16 @@ def test_neither_compiler_nor_server_is_loaded(module: str) -> None:
 
 def test_no_command_waits_for_pandas_to_load() -> None:
     """Arrow loads it, where it is installed, for the first value made of a Python object."""
-    assert "pandas" not in _loaded("cdp_router.cli.app")
+    assert "pandas" not in _loaded(_EVERY_COMMAND)
+
+
+def test_no_command_waits_for_the_modules_of_others() -> None:
+    loaded = _loaded("cdp_router.cli.app")
+    assert not any(name.startswith(("pyarrow", "cdp_router.cli.data.", "cdp_router.cli.cluster.")) for name in loaded)
 
 
 def test_no_command_waits_for_the_gateway_to_load() -> None:
-    assert not {"cdp_router.gateway.intake", "prometheus_client"} & _loaded("cdp_router.cli.app")
+    assert not {"cdp_router.gateway.intake", "prometheus_client"} & _loaded(_EVERY_COMMAND)
 
 
 def test_a_cluster_is_started_without_loading_the_compiler(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,32 @@ from tests.shards import filled
 from tests.store.contents import check_chunks
 
 Arrival = tuple[int, int, dict[tuple[int, Kind], int]]  # row, time, values by (property, kind)
-ROWS = st.one_of(st.integers(0, 4), st.sampled_from([MORSEL_ROWS - 1, MORSEL_ROWS, 3 * MORSEL_ROWS + 5]))
-TIMES = st.one_of(
-    st.sampled_from([0, -1, 1, BUCKET_MS - 1, BUCKET_MS, -BUCKET_MS, -BUCKET_MS - 1, 5 * BUCKET_MS]),
-    st.integers(-3 * BUCKET_MS, 3 * BUCKET_MS),
+_FAR_ROWS = (MORSEL_ROWS - 1, MORSEL_ROWS, 3 * MORSEL_ROWS + 5)
+_EDGES = (0, -1, 1, BUCKET_MS - 1, BUCKET_MS, -BUCKET_MS, -BUCKET_MS - 1, 5 * BUCKET_MS)
+_KINDS = (Kind.INT, Kind.STRING, Kind.TIME)
+ROWS = st.one_of(st.integers(0, 4), st.sampled_from(_FAR_ROWS))
+TIMES = st.one_of(st.sampled_from(_EDGES), st.integers(-3 * BUCKET_MS, 3 * BUCKET_MS))
+VALUES = st.dictionaries(st.tuples(st.integers(0, 2), st.sampled_from(_KINDS)), st.integers(0, 2**40), max_size=3)
+# Either a few drawn one by one, which shrink well, or the first of a random series, which are many and cheap.
+ARRIVALS = st.one_of(
+    st.lists(st.tuples(ROWS, TIMES, VALUES), max_size=30),
+    st.builds(lambda seed, count: _random_arrivals(Random(seed), count), st.integers(0, 2**32), st.integers(0, 30)),
+    st.builds(lambda seed, count: _random_arrivals(Random(seed), count), st.integers(0, 2**32), st.integers(0, 8)),
 )
-VALUES = st.dictionaries(
-    st.tuples(st.integers(0, 2), st.sampled_from([Kind.INT, Kind.STRING, Kind.TIME])), st.integers(0, 2**40), max_size=3
-)
-ARRIVALS = st.lists(st.tuples(ROWS, TIMES, VALUES), max_size=30)
+
+
+def _random_arrivals(random: Random, count: int) -> list[Arrival]:
+    return [
+        (
+            random.choice((random.randint(0, 4), random.choice(_FAR_ROWS))),
+            random.choice((random.choice(_EDGES), random.randint(-3 * BUCKET_MS, 3 * BUCKET_MS))),
+            {
+                (random.randint(0, 2), random.choice(_KINDS)): random.randint(0, random.choice((9, 2**16, 2**40)))
+                for _ in range(random.randint(0, 3))
+            },
+        )
+        for _ in range(count)
+    ]
 
 
 def columns_of(arrivals: list[Arrival]) -> EventColumns:
