@@ -22,6 +22,7 @@ from cdp_query.stats import Meter
 from cdp_store.arrays import Bools
 from cdp_store.limits import DAY_MS, MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
+from cdp_store.values import to_ms
 from tests import strategies
 from tests.raw_records import Change, Event, Record, user
 from tests.shards import Shards
@@ -176,12 +177,12 @@ def test_days_of_an_hour_more_or_less_are_told_apart(month: int, is_sealed: bool
     zone, shards = ZoneInfo("Europe/Berlin"), Shards()
     midnights = [datetime(2026, month, day, tzinfo=zone) for day in range(22, 32)]
     for number, midnight in enumerate(midnights):
-        at = int(midnight.timestamp() * 1000)
+        at = to_ms(midnight)
         times = (at - 1, at, at + 1) if number % 2 else (at, at + 1)
         shards.apply([Event(user(f"u{number}"), "A", time, {}) for time in times])
     if is_sealed:
         shards.seal()
-    context = tree.Context(int(datetime(2026, month, 31, 12, tzinfo=zone).timestamp() * 1000), "Europe/Berlin")
+    context = tree.Context(to_ms(datetime(2026, month, 31, 12, tzinfo=zone)), "Europe/Berlin")
     segment = pipeline.segment_of(pipeline.prepare(f'days("A", last: 20d) = {wanted}', None, context))
     views = shards.capture()
     found = by_kernels(segment, views, context)

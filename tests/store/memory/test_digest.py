@@ -16,7 +16,7 @@ from cdp_store.outside.seams import OsFiles
 from cdp_store.shard.admission import Delivery
 from cdp_store.shard.store import Store
 from tests import strategies
-from tests.raw_records import Change, Event, Record, user
+from tests.raw_records import Change, Event, Record, User, user
 from tests.shards import KEY, Shards, batch_of, filled
 from tests.store.contents import expected_contents
 
@@ -44,13 +44,19 @@ def test_layout_and_partitioning_do_not_show(records: list[Record], portion: int
 
 def _told(records: list[Record]) -> list[str]:
     """What records say, in no order; a change of nothing only says that there is somebody."""
-    return sorted(repr(_given(record)) for record in records if isinstance(record, Event) or record.attributes)
+    changes = [record for record in records if isinstance(record, Change)]
+    had = {(each.user, name) for each in changes for name, value in each.attributes.items() if value is not None}
+    told = [_given(record, had) for record in records]
+    return sorted(repr(record) for record in told if isinstance(record, Event) or record.attributes)
 
 
-def _given(record: Record) -> Record:
-    if not isinstance(record, Event):
-        return record
-    return replace(record, properties={name: value for name, value in record.properties.items() if value is not None})
+def _given(record: Record, had: set[tuple[User, str]]) -> Record:
+    """A record without what says nothing: properties without a value, removals of what a user never had."""
+    if isinstance(record, Event):
+        properties = {name: value for name, value in record.properties.items() if value is not None}
+        return replace(record, properties=properties)
+    kept = {name: value for name, value in record.attributes.items() if value is not None or (record.user, name) in had}
+    return replace(record, attributes=kept)
 
 
 @given(strategies.records(12), strategies.records(12))
