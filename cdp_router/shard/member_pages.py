@@ -15,7 +15,7 @@ from cdp_query.compiled.find_members import find_members
 from cdp_query.stats import total
 from cdp_query.tree import Node
 from cdp_router.contract.partials import to_names
-from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_PER_MESSAGE
+from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_AT_ONCE
 from cdp_router.questions.attribute_columns import AttributeColumns
 from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_store.arrays import I64, Bools
@@ -52,8 +52,8 @@ class FoundMembers:
         for (position, view), mask in zip(self.views, self.masks, strict=True):
             columns = AttributeColumns.of(view, self.attributes, self.as_of_ms)
             rows: I64 = np.flatnonzero(mask).astype(np.int64)
-            for start in range(0, rows.shape[0], MEMBERS_PER_MESSAGE):
-                some = columns.pieces(rows[start : start + MEMBERS_PER_MESSAGE])
+            for start in range(0, rows.shape[0], MEMBERS_AT_ONCE):
+                some = columns.pieces(rows[start : start + MEMBERS_AT_ONCE])
                 yield from pages.add(_batch(view, piece, values) for piece, values in some)
             pages.end(position, self.names.known_to(view.schema))
         yield pages.next_page()
@@ -74,18 +74,15 @@ class _Pages:
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _positions: list[ingest_pb2.PartitionPosition] = field(default_factory=list)
     _known: Names = NO_NAMES
-    _members: int = 0
     _bytes: int = 0
 
     def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[shard_pb2.ListMembersResponse]:
         """Adds some members of a partition; yields the messages that become full first."""
         for batch in batches:
-            is_full = self._members + batch.num_rows > MEMBERS_PER_MESSAGE
             # Partitions share messages: with many small ones a message each would cost more than its members.
-            if self._batches and (is_full or self._bytes + batch.nbytes > MEMBER_MESSAGE_BYTES):
+            if self._batches and self._bytes + batch.nbytes > MEMBER_MESSAGE_BYTES:
                 yield self.next_page()
             self._batches.append(batch)
-            self._members += batch.num_rows
             self._bytes += batch.nbytes
 
     def end(self, position: ingest_pb2.PartitionPosition, known: Names) -> None:
@@ -100,7 +97,7 @@ class _Pages:
         )
         if self._positions:
             message.known.CopyFrom(to_names(self._known))
-        self._batches, self._positions, self._known, self._members, self._bytes = [], [], NO_NAMES, 0, 0
+        self._batches, self._positions, self._known, self._bytes = [], [], NO_NAMES, 0
         return message
 
 

@@ -553,7 +553,8 @@ class ShardClientContract:
         self.run(tmp_path, test)
 
     def test_many_members_come_in_pieces_without_loss(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cdp_router.shard.member_pages.MEMBERS_PER_MESSAGE", 7)
+        monkeypatch.setattr("cdp_router.shard.member_pages.MEMBERS_AT_ONCE", 7)
+        monkeypatch.setattr("cdp_router.shard.member_pages.MEMBER_MESSAGE_BYTES", 100)
 
         async def test(shard: Shard) -> None:
             await shard.client.call(DELIVER, one([view(f"u{n}") for n in range(50)]), far_deadline())
