@@ -127,7 +127,8 @@ class ThreadedPipes:
             if descriptor == self._help:
                 self.workers.work_off(self.call_help)
                 continue
-            pipe = self.pipes[descriptor]
+            if (pipe := self.pipes.get(descriptor)) is None:
+                continue  # lost by another thread
             try:
                 pipe.go_on()
             except Exception:  # noqa: BLE001 - border: a thread goes on, whatever comes over one pipe
@@ -153,7 +154,7 @@ class _Pipe:
         self._arrived = bytearray()
         self._calls = dict[int, ThreadedCall]()  # the thread that reads adds, the one that answers removes
         self._lock = threading.Lock()  # of what is below, and of the socket's sending side
-        self._leaving, self._is_open = bytearray(), True
+        self._leaving, self._is_open, self._is_handled = bytearray(), True, False
 
     @property
     def is_busy(self) -> bool:
@@ -178,6 +179,11 @@ class _Pipe:
 
     def go_on(self) -> None:
         """Handles an event of the socket, then does the work that this brought."""
+        with self._lock:
+            # An answer that waits for room wakes one more thread: the one that is here looks again when it is done.
+            if self._is_handled:
+                return
+            self._is_handled = True
         try:
             # Answers first: a router that does not read them gets no more calls in.
             if self._leaving:
@@ -189,6 +195,7 @@ class _Pipe:
             self.lose()
             return
         with self._lock:
+            self._is_handled = False
             self._wait_for_more()
         self._server.workers.work_off(self._server.call_help)
 

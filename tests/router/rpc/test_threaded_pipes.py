@@ -514,6 +514,39 @@ def test_a_thread_that_reads_while_another_sends_never_waits_for_the_wrong_thing
         assert sock.sent == answer
 
 
+def test_a_pipe_is_read_by_one_thread_at_a_time_though_an_answer_lets_another_one_wake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that does not fit waits for room, and so wakes a thread while another one reads."""
+    frame, frames = to_frame(Kind.CANCEL, 5, b"payload"), list[tuple[int, int, bytes]]()
+
+    class Halves(_Socket):
+        """What arrives in two parts; the thread that has read may have to wait before it goes on."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._parts, self._after = [frame[:7], frame[7:]], SteppingLock()
+
+        def recv(self, _: int) -> bytes:
+            if not self._parts:
+                raise BlockingIOError
+            part = self._parts.pop(0)
+            with self._after:
+                return part
+
+    monkeypatch.setattr(threaded_pipes._Pipe, "_received", lambda _, *frame: frames.append(frame))
+
+    def run(choose: Choose) -> list[tuple[int, int, bytes]]:
+        frames.clear()
+        _, pipe = _stepped_pipe(Halves())
+        Interleaving(choose).run(pipe.go_on, pipe.go_on)
+        pipe.go_on()
+        return list(frames)
+
+    for seen in every_change_over(run):
+        assert seen == [(Kind.CANCEL, 5, b"payload")]
+
+
 def test_a_call_that_is_cancelled_while_another_thread_takes_it_ends_once() -> None:
     """The thread that reads meets the cancelling at every point of the one that evaluates."""
 
