@@ -169,6 +169,22 @@ def test_rows_beyond_the_first_morsel_are_found_too(large: Shards, text: str, da
         assert np.array_equal(mask, by_python(segment, view, context))
 
 
+@pytest.mark.parametrize("is_sealed", [False, True])
+@pytest.mark.parametrize(("literals", "expected"), [("a", 1), ("ab", 2), ("ac", 2), ("abc", 3), ("az", 1), ("z", 0)])
+def test_one_two_and_more_texts_are_told_apart(literals: str, expected: int, is_sealed: bool) -> None:
+    """Up to two codes stand in the row of a test; of more there is a table."""
+    shards = Shards()
+    shards.apply([Event(user(f"u{each}"), "A", 0, {"p": each}) for each in "abcd"])
+    if is_sealed:
+        shards.seal()
+    context, views = tree.Context(DAY_MS), shards.capture()
+    wanted = ", ".join(f'"{each}"' for each in literals)
+    segment = pipeline.segment_of(pipeline.prepare(f'count("A", p in [{wanted}]) >= 1', None, context))
+    found = by_kernels(segment, views, context)
+    assert np.array_equal(found.masks[0], by_python(segment, views[0], context))
+    assert found.counts[0][1] == expected
+
+
 @pytest.mark.parametrize("wanted", range(1, 4))
 @pytest.mark.parametrize("is_sealed", [False, True])
 @pytest.mark.parametrize("month", [3, 10])
