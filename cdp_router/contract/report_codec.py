@@ -71,9 +71,16 @@ def _unless(is_usual: Callable[[AnyArray], np.bool_]) -> Callable[[Codec], Codec
     return lambda codec: Codec(lambda array: b"" if is_usual(array) else codec.write(array), codec.read)
 
 
-def _where(is_any: Callable[[Any], int]) -> Callable[[Codec], Codec]:
-    """A message that is left out if it is empty."""
-    return lambda codec: Codec(lambda value: codec.write(value) if is_any(value) else None, codec.read)
+def _where(is_any: Callable[[Any], int], empty: object = None) -> Callable[[Codec], Codec]:
+    """A message that is left out if it is empty; `empty`, if given, is then read at once, and not field by field."""
+
+    def of(codec: Codec) -> Codec:
+        def read(message: Any, path: str, depth: int) -> Any:
+            return empty if empty is not None and not message.ByteSize() else codec.read(message, path, depth)
+
+        return Codec(lambda value: codec.write(value) if is_any(value) else None, read)
+
+    return of
 
 
 def _big_integer(_: Codec) -> Codec:
@@ -169,7 +176,7 @@ CODECS: Final = Codecs(
         fields={
             (ExactTotal, "integers"): _big_integer,
             (ExactTotal, "fractions"): _big_integer,
-            (TrendCell, "total"): _where(lambda total: total.count),
+            (TrendCell, "total"): _where(lambda total: total.count, ExactTotal()),
             (FunnelGroup, "times"): _where(len),
             (DistributionPart, "numbers"): _where(len),
             (Multiset, "low"): _unless(lambda low: ~low.any()),
