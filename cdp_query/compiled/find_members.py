@@ -51,7 +51,7 @@ def find_members(
     names = numbered(segment, binder, views)
     shape = binder.bind(segment, names)
     work = _Segment(segment, views, populations, binder, checkpoint, names, repeated(shape))
-    if can_run(shape, work.dropped(), is_whole=True):
+    if can_run(shape, work.dropped()):
         return work.run_whole(shape)
     return work.run_mixed(shape)
 

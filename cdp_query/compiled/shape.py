@@ -84,22 +84,19 @@ def dropped_events(names: SchemaReading, views: Sequence[PartitionView]) -> froz
     return frozenset(found)
 
 
-def can_run(node: bound.BoundNode, dropped: frozenset[int], *, is_whole: bool = False) -> bool:
-    """True if kernels are to evaluate a part, or a segment that `is_whole`.
-
-    `dropped` are events of which retention has dropped some.
-    """
+def can_run(node: bound.BoundNode, dropped: frozenset[int]) -> bool:
+    """True if kernels can evaluate a part; `dropped` are events of which retention has dropped some."""
     match node:
         case bound.BoundAll(items=items) | bound.BoundAny(items=items):
             return all(can_run(item, dropped) for item in items)
         case bound.BoundNot(item=item):
-            return can_run(item, dropped, is_whole=is_whole)
+            return can_run(item, dropped)
         case bound.BoundEveryone():
             return True
         case bound.BoundAttribute(matcher=matcher):
-            # A text that is searched is better decided for the rows that other parts leave open.
-            is_searched = matcher.text is not None and matcher.literals is None
-            return is_testable(matcher) and (not is_searched or (is_whole and matcher.substring is not None))
+            # Other tests of texts are better decided for the rows that other parts leave open.
+            is_ours = matcher.text is None or matcher.literals is not None or matcher.substring is not None
+            return is_testable(matcher) and is_ours
         case BoundAggregate(aggregate=aggregate):
             return aggregate is Aggregate.SUM and can_read(node.events, dropped)
         case BoundExpressionTest():

@@ -99,7 +99,9 @@ def test_row(
     slots = list(test.slots)
     kinds = frozenset[int]().union(*(table.kinds for table in (columns, older) if table is not None))
     for kind in test.texts:
-        if has_texts(kinds, view, kind, unsealed=not attribute):
+        if attribute and older is None and kind is Kind.STRING and test.matcher.substring is not None:
+            slots[kind] = _search_slot(test.matcher.substring, key, view, kept)
+        elif has_texts(kinds, view, kind, unsealed=not attribute):
             decided = decide_all(view, key, kind, test.matcher, stats, attribute=attribute)
             if decided.table is not None:
                 kept.append(decided.table)
@@ -108,3 +110,25 @@ def test_row(
                 first, second, *_ = *decided.few, 0, 0
                 slots[kind] = _FOUR.pack(MODE_CODES, first, len(decided.few), second)
     return head + b"".join(slots)
+
+
+def _search_slot(wanted: bytes, key: int, view: PartitionView, kept: list[object]) -> bytes:
+    """A table of strings that kernels fill as rows ask for them."""
+    offsets, data = view.string_arena(key, attribute=True)
+    count = offsets.shape[0] - 1
+    needle, table, seen = np.frombuffer(wanted, np.uint8), np.zeros(count, np.uint8), np.zeros(count, np.uint8)
+    search: I64 = np.array(
+        [
+            address_of(needle),
+            needle.shape[0],
+            address_of(offsets),
+            offsets.dtype != np.uint32,
+            address_of(data),
+            data.shape[0],
+            address_of(seen),
+            0,
+        ],
+        np.int64,
+    )
+    kept += [needle, table, seen, search, offsets, data]
+    return _FOUR.pack(MODE_TABLE, address_of(table), count, address_of(search))

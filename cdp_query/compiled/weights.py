@@ -16,6 +16,7 @@ from cdp_store.memory.view import PartitionView
 
 _RUN = 1.0  # per event, in units of one row compared: runs alone are read
 _EVENT = 3.0  # events are looked at
+_SEARCHED = 12.0  # per row: its text is searched
 _FOLLOWED = 5.0  # steps are counted, then gathered
 
 
@@ -41,6 +42,8 @@ class Weights:
                 return self._rows() + _FOLLOWED * sum(map(self._events, steps))
             case BoundExpressionTest(left=left):
                 return self._rows() + _EVENT * sum(self._events(part.events) for part in measures_of(left))
+            case bound.BoundAttribute(matcher=matcher) if matcher.substring is not None:
+                return self._rows() * _SEARCHED
         return self._rows()
 
     def _rows(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import U8, AnyArray, Bools
+from cdp_store.arrays import U8, AnyArray
 from cdp_store.kernels.jit import kernel
 from cdp_store.kernels.words import word_at
 
@@ -14,8 +14,8 @@ _BLOCK = 32
 
 
 @kernel
-def strings_containing(offsets: AnyArray, data: U8, wanted: U8, out: Bools) -> None:
-    """out[i] = True where string i, data[offsets[i]:offsets[i + 1]], has `wanted` (one byte or more) in it.
+def strings_containing(offsets: AnyArray, data: U8, wanted: U8, out: AnyArray) -> None:
+    """out[i] = True (or 1) where string i, data[offsets[i]:offsets[i + 1]], has `wanted` (one byte or more) in it.
 
     Reads the bytes once, eight at a time, for the first two bytes wanted (a zero byte in a word is found as Mycroft
     did, 1987); strings are looked up, by galloping, only where the whole was found.

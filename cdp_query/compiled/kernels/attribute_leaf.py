@@ -33,6 +33,7 @@ from cdp_query.compiled.kernels.layout import (
     TEST_NEGATED,
     TEST_OFFSETS,
 )
+from cdp_query.compiled.kernels.text_search import is_searched, search_texts
 from cdp_query.compiled.kernels.values import mark_present, mark_until, test_columns
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, leaf
@@ -40,9 +41,11 @@ from cdp_store.kernels.jit import inlined, leaf
 
 @inlined
 def attribute_leaf(bound: I64, test: I64, morsel: int, memory: Memory, counters: I64, mask: U8) -> None:
-    """mask[i] = row i of the morsel satisfies the condition."""
+    """mask[i] = row i of the morsel satisfies the condition; of rows not asked for, if a text is searched, anything."""
     first, last = columns_at(test[TEST_OFFSETS], morsel)
     columns = i64s(test[TEST_COLUMNS], last * COLUMN_FIELDS).reshape((last, COLUMN_FIELDS))
+    if is_searched(test):
+        search_texts(columns, first, last, test, memory.asked[: mask.shape[0]], counters)
     for start in range(0, mask.shape[0], BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, mask.shape[0])
         counters[COUNT_MISMATCH] += test_columns(columns, first, last, test, start, memory.scratch, mask[start:stop])

@@ -66,7 +66,7 @@ TEST_SLOTS: Final = 4
 SLOT_MODE: Final = 0
 SLOT_ADDRESS: Final = 1
 SLOT_COUNT: Final = 2
-SLOT_DECIMALS: Final = 3  # of floats: the same ranges as mantissas, for scale 0, then 1, ...
+SLOT_DECIMALS: Final = 3  # of floats: the same ranges as mantissas, for scale 0, then 1, ...; of strings: a search
 SLOT_FIELDS: Final = 4
 KINDS: Final = 7
 TEST_FIELDS: Final = TEST_SLOTS + KINDS * SLOT_FIELDS
@@ -76,6 +76,17 @@ MODE_EVERYTHING: Final = 1
 MODE_RANGES: Final = 2  # SLOT_COUNT closed intervals, in the kind's own domain
 MODE_TABLE: Final = 3  # SLOT_COUNT bools, by code
 MODE_CODES: Final = 4  # SLOT_COUNT codes, at most two, in the places of SLOT_ADDRESS and SLOT_DECIMALS
+
+# A search that fills the table of strings as rows ask for them; 0: the table is filled.
+SEARCH_WANTED: Final = 0  # address of the bytes that are searched for, and their number
+SEARCH_LENGTH: Final = 1
+SEARCH_OFFSETS: Final = 2  # address of where strings begin, u32 or i64, by code
+SEARCH_IS_WIDE: Final = 3
+SEARCH_DATA: Final = 4  # address of all bytes, and their number
+SEARCH_BYTES: Final = 5
+SEARCH_SEEN: Final = 6  # address of u8[codes]: what has been searched
+SEARCH_IS_DONE: Final = 7  # all have been
+SEARCH_FIELDS: Final = 8
 
 # A filter on events, in postfix form: (operation, test).
 FILTER_TEST: Final = 0

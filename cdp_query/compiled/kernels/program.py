@@ -43,6 +43,7 @@ from cdp_query.compiled.kernels.layout import (
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.report_leaves import entry_leaf, ordered_leaf, return_leaf, trend_leaf
+from cdp_query.compiled.kernels.text_search import is_searched
 from cdp_query.compiled.kernels.values import copy_mask, count_ones
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
@@ -116,7 +117,10 @@ def _evaluate(
         copy_mask(u8s(bound[BOUND_GIVEN] + morsel * MORSEL_ROWS, mask.shape[0]), mask)
         return True
     if leaf_row[LEAF_KIND] == ATTRIBUTE_LEAF:
-        attribute_leaf(bound, tests[leaf_row[LEAF_TEST]], morsel, memory, counters, mask)
+        test = tests[leaf_row[LEAF_TEST]]
+        if is_searched(test):
+            _find_open(memory.masks, undecided, memory.asked[: mask.shape[0]])
+        attribute_leaf(bound, test, morsel, memory, counters, mask)
         return True
     is_narrow = _find_open(memory.masks, undecided, memory.asked[: mask.shape[0]])
     if leaf_row[LEAF_KIND] == SEQUENCE_LEAF:
@@ -142,6 +146,7 @@ def _evaluate(
 def _find_open(masks: U8, undecided: int, asked: U8) -> bool:
     """asked[i] = row i is undecided; True if so few are that a predicate better looks at their events only."""
     if undecided == ALL_OPEN:
+        asked[:] = np.uint8(1)
         return False
     decided, flip = masks[undecided >> 1], np.uint8(undecided & 1)
     for i in range(asked.shape[0]):

@@ -160,7 +160,7 @@ def less(value: int, base: int) -> int:
     """value - base; at the end of int64 instead of around it."""
     difference = value - base
     if (value ^ base) & (value ^ difference) < 0:
-        return np.iinfo(np.int64).max if value > 0 else np.iinfo(np.int64).min
+        return np.iinfo(np.int64).max if value >= 0 else np.iinfo(np.int64).min
     return difference
 
 

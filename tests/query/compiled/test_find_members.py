@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from random import Random
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -183,6 +184,52 @@ def test_one_two_and_more_texts_are_told_apart(literals: str, expected: int, is_
     found = by_kernels(segment, views, context)
     assert np.array_equal(found.masks[0], by_python(segment, views[0], context))
     assert found.counts[0][1] == expected
+
+
+@pytest.fixture(scope="module")
+def texts() -> Shards:
+    """Users with texts of many lengths, some without; the last text ends with the last byte of all."""
+    shards, random = Shards(), Random(7)
+    words = ["", "zz", "z", *("".join(random.choices("abz", k=random.randrange(1, 30))) for _ in range(3000)), "abcz"]
+    changes = [Change(user(f"u{number}"), 0, {"mail": word, "n": number}) for number, word in enumerate(words)]
+    shards.apply([*changes, *(Change(user(f"none{number}"), 0, {"n": number}) for number in range(100))])
+    return shards
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("among", ["", "n < 60 and ", "n >= 2990 and ", "n < 60 or "])
+@pytest.mark.parametrize("wanted", ["z", "zz", "az", "abz", "abzabzab", "zabzabzabz", "cz", "q"])
+@pytest.mark.parametrize("negation", ["", "not "])
+def test_substrings_are_found_in_few_texts_and_in_all(
+    texts: Shards, wanted: str, among: str, negation: str, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts of few rows are searched one by one, others in one pass; offsets may have 32 or 64 bits."""
+    context, views, arena = tree.Context(DAY_MS), texts.capture(), PartitionView.string_arena
+
+    def of_64_bits(view: PartitionView, key: int, **of: bool) -> tuple[Any, Any]:
+        offsets, data = arena(view, key, **of)
+        return offsets.astype(np.int64), data
+
+    segment = pipeline.segment_of(pipeline.prepare(f'{among}{negation}mail contains "{wanted}"', None, context))
+    expected = by_python(segment, views[0], context)
+    if wide:
+        monkeypatch.setattr(PartitionView, "string_arena", of_64_bits)
+    found = by_kernels(segment, views, context)
+    assert np.array_equal(found.masks[0], expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["n < 1", "n <= 0", "n < 0", "n > 0", "n >= 0", "n between -1 and 0", "n > 5", "n < -5"]
+)
+@pytest.mark.parametrize("values", [(-(1 << 63),), ((1 << 63) - 1,), (-(1 << 63), -(1 << 63) + 200), (-3, 0, 4)])
+def test_the_ends_of_64_bits_are_compared_as_they_are(text: str, values: tuple[int, ...]) -> None:
+    """Columns hold differences from their least value, and so do bounds."""
+    shards = Shards()
+    shards.apply([Change(user(f"u{number}"), 0, {"n": value}) for number, value in enumerate(values)])
+    context, views = tree.Context(DAY_MS), shards.capture()
+    segment = pipeline.segment_of(pipeline.prepare(text, None, context))
+    found = by_kernels(segment, views, context)
+    assert np.array_equal(found.masks[0], by_python(segment, views[0], context))
 
 
 @pytest.mark.parametrize("wanted", range(1, 4))
