@@ -192,8 +192,9 @@ class _Work:
             if node in nodes:
                 nodes[node].add(decided)
         for node, another in self.meter.nodes().items():
-            # Counted there and by the kernel: rows, and the partition.
-            nodes[node].add(replace(another, rows_true=0, evaluations=0))
+            # Counted there and by the kernel: rows, and the partition. A part that was left open may have been skipped
+            # in the end, because of what another one came to be.
+            nodes.setdefault(node, NodeStats()).add(replace(another, rows_true=0, evaluations=0))
         return nodes
 
 

@@ -33,6 +33,7 @@ from cdp_router.rpc.threaded_calls import ThreadedCall, Workers
 
 HOST: Final = "questions "  # in place of a host: these pipes meet at a place of their own
 _READ_BYTES: Final = 1 << 16
+_AGAIN_SECONDS: Final = 1.0  # after all file descriptors were in use
 _LOG = logging.getLogger(__name__)
 
 
@@ -103,20 +104,31 @@ class ThreadedPipes:
         self._loop.remove_reader(self._sock)
         self._sock.close()
         self._loop = None
-        os.eventfd_write(self._bell, 1)  # nobody reads it, so that it wakes every thread
         for pipe in tuple(self.pipes.values()):
             pipe.end()
+            pipe.stop_calls()  # its threads may leave before one of them notices its end
+        os.eventfd_write(self._bell, 1)  # nobody reads it, so that it wakes every thread
 
     def _accept(self) -> None:
         try:
             sock, _ = self._sock.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
             return  # gone again
+        except OSError as error:
+            _LOG.warning("no pipe is accepted for a moment: %s", error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._sock)  # it stays readable, and would be asked without end
+            loop.call_later(_AGAIN_SECONDS, self._accept_again)
+            return
         sock.setblocking(False)
         pipe = self.pipes[sock.fileno()] = _Pipe(self, sock, self._meeting)
         asyncio.get_running_loop().call_later(frames.PROOF_SECONDS, pipe.end_unproven)
         self.ready.register(sock, select.EPOLLIN | select.EPOLLONESHOT)
         pipe.begin()
+
+    def _accept_again(self) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(self._sock, self._accept)
 
     def _serve(self) -> None:
         """The work of each thread."""
@@ -188,10 +200,12 @@ class _Pipe:
             # Answers first: a router that does not read them gets no more calls in.
             if self._leaving:
                 self._flush()
+                if self._server.is_closing:
+                    self._server.note_idle()
             elif not self._read():
                 self.lose()
                 return
-        except (OSError, FrameInvalid, msgspec.MsgspecError, struct.error):
+        except (OSError, FrameInvalid, msgspec.MsgspecError, struct.error, UnicodeDecodeError):
             self.lose()
             return
         with self._lock:
@@ -200,10 +214,10 @@ class _Pipe:
         self._server.workers.work_off(self._server.call_help)
 
     def answer(self, number: int, frame: bytes) -> None:
-        """Sends the answer of a call, on any thread."""
-        self._calls.pop(number, None)
+        """Sends the answer of a call, on any thread; until then the pipe is busy."""
         if frame:
             self._send(frame)
+        self._calls.pop(number, None)
         if self._server.is_closing:
             self._server.note_idle()
 
@@ -217,10 +231,14 @@ class _Pipe:
             del self._server.pipes[self._sock.fileno()]
             self._server.ready.unregister(self._sock)
             self._sock.close()
-        for number in tuple(self._calls):
-            self._cancel(number)
+        self.stop_calls()
         if self._server.is_closing:
             self._server.note_idle()
+
+    def stop_calls(self) -> None:
+        """Stops the calls under way, whose answers nobody gets."""
+        for number in tuple(self._calls):
+            self._cancel(number)
 
     def _read(self) -> bool:
         """Takes what arrived; False at its end."""

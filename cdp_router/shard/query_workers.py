@@ -62,7 +62,8 @@ class QueryWorkers:
         self.size, self._waiting_max = threads, waiting_max
         self._threads = ThreadPoolExecutor(threads, "query")
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._waiting, self._running, self._is_closed = deque[Work](), 0, False  # changed under the lock
+        # All changed under the lock; threads that are called have not begun yet.
+        self._waiting, self._running, self._called, self._is_closed = deque[Work](), 0, 0, False
 
     @property
     def waiting(self) -> int:
@@ -83,7 +84,7 @@ class QueryWorkers:
         if deadline is not None and self.waiting:
             timer = asyncio.get_running_loop().call_later(deadline.remaining(), self._expire, piece)
         # In the queue first: a thread that is called finds at least this piece, or somebody else took or withdrew it.
-        self._threads.submit(self.work_off)
+        self._call_thread()
         try:
             return await result  # type: ignore[no-any-return]
         except asyncio.CancelledError:
@@ -104,6 +105,19 @@ class QueryWorkers:
             if not begun and (waiting := self.waiting) >= self._waiting_max:
                 raise Overloaded(f"{waiting} questions wait for a thread of the shard", QUERY_RETRY_AFTER_MS)
             self._waiting.append(work)
+
+    def _call_thread(self) -> None:
+        """Calls a thread, unless as many as may work do so or are called: each takes one piece after the other."""
+        with self._lock:
+            if self._running + self._called >= self.size:
+                return
+            self._called += 1
+        self._threads.submit(self._begin)
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._called -= 1
+        self.work_off()
 
     def work_off(self, call_help: Callable[[], None] = lambda: None) -> None:
         """Does what waits, on this thread, one piece after the other, while fewer than the bound are under way.

@@ -232,6 +232,17 @@ def test_the_ends_of_64_bits_are_compared_as_they_are(text: str, values: tuple[i
     assert np.array_equal(found.masks[0], by_python(segment, views[0], context))
 
 
+def test_a_part_that_is_skipped_once_another_one_is_known_exactly_costs_no_answer() -> None:
+    """Both sums need exact floats; the first one then decides the user, and the second is not asked again."""
+    shards = Shards()
+    shards.apply([Event(user("a"), "A", DAY_MS, {"amount": 1 / 3}), Change(user("a"), DAY_MS, {"p": "b"})])
+    context, views = tree.Context(2 * DAY_MS), shards.capture()
+    text = 'sum("A".amount) > 0 or (p = "b" and sum("A".amount, last: 30d) <= -5)'
+    segment = pipeline.segment_of(pipeline.prepare(text, None, context))
+    assert by_python(segment, views[0], context).tolist() == [True]
+    assert by_kernels(segment, views, context).masks[0].tolist() == [True]
+
+
 @pytest.mark.parametrize("wanted", range(1, 4))
 @pytest.mark.parametrize("is_sealed", [False, True])
 @pytest.mark.parametrize("month", [3, 10])

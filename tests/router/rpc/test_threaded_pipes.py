@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import socket
 import threading
@@ -333,6 +334,88 @@ def test_a_shard_that_shuts_down_refuses_new_calls_and_lets_running_ones_end() -
         await draining
         piped.server.close()
         await _until(lambda: not piped.server.pipes)
+
+    _run(test)
+
+
+def test_closing_stops_the_questions_under_way() -> None:
+    """Whichever threads leave first: the one that works on a question must not go on until its deadline."""
+
+    async def test(piped: _Piped) -> None:
+        pipe = piped.client.pipe
+        assert pipe is not None
+        call = pipe.call(PATH, b"", 1000.0)
+        await piped.begun()
+        piped.server.close()
+        assert await asyncio.to_thread(piped.shard.stopped.wait, FAR)
+        assert (await _refused(call)).code() is grpc.StatusCode.UNAVAILABLE
+
+    for _ in range(5):
+        _run(test)
+
+
+def test_a_shard_is_drained_once_a_large_answer_has_left() -> None:
+    async def test(piped: _Piped) -> None:
+        piped.shard.answer, pipe = (
+            shard_pb2.EvaluateResponse(steps=range(1 << 62, (1 << 62) + 300_000)),
+            piped.client.pipe,
+        )
+        piped.shard.may_answer.set()
+        assert pipe is not None and pipe.transport is not None
+        pipe.transport.pause_reading()
+        call = pipe.call(PATH, b"", FAR)
+        await piped.ended()
+        [own] = piped.server.pipes.values()
+        await _until(lambda: bool(own._leaving))
+        draining = asyncio.ensure_future(piped.server.drain(FAR))
+        await asyncio.sleep(0)
+        pipe.transport.resume_reading()
+        assert len(await call) > 1_000_000
+        await draining
+        assert piped.server._idle is not None and piped.server._idle.is_set(), "it waited for its full time"
+
+    _run(test)
+
+
+def test_a_pipe_is_busy_until_its_answer_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, send = list[bool](), threaded_pipes._Pipe._send
+
+    def sending(pipe: threaded_pipes._Pipe, frame: bytes) -> None:
+        if pipe._is_proven and pipe._calls:
+            seen.append(pipe.is_busy)
+        send(pipe, frame)
+
+    async def test(piped: _Piped) -> None:
+        monkeypatch.setattr(threaded_pipes._Pipe, "_send", sending)
+        piped.shard.may_answer.set()
+        await piped.call()
+
+    _run(test)
+    assert seen == [True]
+
+
+def test_without_a_free_descriptor_pipes_are_accepted_again_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threaded_pipes, "_AGAIN_SECONDS", 0.0)
+
+    class Full:
+        """A socket whose process has all descriptors in use."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.fileno = sock.fileno
+
+        def accept(self) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    async def test(piped: _Piped) -> None:
+        loop, sock = asyncio.get_running_loop(), piped.server._sock
+        piped.server._sock = Full(sock)  # type: ignore[assignment]
+        piped.server._accept()
+        assert not loop.remove_reader(sock), "it would be asked again at once, and without end"
+        piped.server._sock = sock
+        other = PipeClient(SECRET, piped.port, HOST)
+        await other.settle()
+        assert other.pipe is not None
+        await other.close()
 
     _run(test)
 

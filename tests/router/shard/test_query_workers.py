@@ -213,3 +213,19 @@ def test_nothing_begins_once_the_threads_are_closed() -> None:
             await workers.run(lambda _: 2)
 
     _run(test)
+
+
+def test_no_more_threads_are_called_than_may_work() -> None:
+    """Each takes one piece after the other: calls for the others would pile up while the queue is never empty."""
+
+    async def test() -> None:
+        workers, may_end = QueryWorkers(2), threading.Event()
+        pieces = [asyncio.ensure_future(workers.run(lambda _: may_end.wait())) for _ in range(50)]
+        await asyncio.sleep(0)
+        assert workers._threads._work_queue.qsize() <= 2
+        may_end.set()
+        assert all(await asyncio.gather(*pieces))
+        assert await workers.run(lambda _: 7) == 7
+        workers.close()
+
+    asyncio.run(test())
