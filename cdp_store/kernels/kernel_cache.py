@@ -23,10 +23,14 @@ def cache_directory() -> Path:
 
 @functools.cache
 def content_stamp(folder: Path) -> str:
-    """Hash that changes with any kernel of a folder or of the store, and with the versions of numba and Python."""
+    """Hash that changes with any kernel that one of a folder may call, and with the versions of numba and Python.
+
+    It may call those of its folder, of the store, and of the room `kernels` beside its own room.
+    """
     digest = hashlib.sha256(f"{version('numba')} {platform.python_version()}".encode())
     # A kernel inlines the kernels it calls, so its cache is stale when any file it may call into changes.
-    for source in sorted({*folder.glob("*.py"), *_STORE_KERNELS.glob("*.py")}):
+    beside = folder.parents[1] / "kernels"
+    for source in sorted({*folder.glob("*.py"), *beside.glob("*.py"), *_STORE_KERNELS.glob("*.py")}):
         digest.update(source.name.encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:24]

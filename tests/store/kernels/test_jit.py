@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,26 @@ def test_a_cache_that_cannot_be_written_is_left_to_numbas_own_places(
 
 def test_kernels_of_other_packages_are_left_alone(tmp_path: Path) -> None:
     assert jit._place.__wrapped__(tmp_path) is None
+
+
+@pytest.mark.parametrize("changed", ["compiled/kernels", "kernels"])
+def test_a_kernel_is_compiled_again_when_one_that_it_may_call_changes(tmp_path: Path, changed: str) -> None:
+    for room in ("compiled/kernels", "kernels"):
+        (tmp_path / room).mkdir(parents=True)
+        (tmp_path / room / "own.py").write_text("one")
+    before = content_stamp.__wrapped__(tmp_path / "compiled/kernels")
+    (tmp_path / changed / "own.py").write_text("other")
+    assert content_stamp.__wrapped__(tmp_path / "compiled/kernels") != before
+
+
+def test_kernels_call_only_those_that_their_stamp_covers() -> None:
+    root = FOLDER.parents[1]
+    imported = re.compile(r"^from (cdp_\w+(?:\.\w+)*)\.kernels\b", re.MULTILINE)
+    for folder in (FOLDER, root / "cdp_query/kernels", root / "cdp_query/compiled/kernels"):
+        own = ".".join(folder.parent.relative_to(root).parts)
+        beside = ".".join(folder.parents[1].relative_to(root).parts) if folder.parents[1] != root else own
+        for source in folder.glob("*.py"):
+            assert set(imported.findall(source.read_text())) <= {own, beside, "cdp_store"}, source
 
 
 def test_each_kernel_has_files_of_its_own() -> None:
