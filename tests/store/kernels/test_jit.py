@@ -40,9 +40,9 @@ def test_kernels_of_other_packages_are_left_alone(tmp_path: Path) -> None:
 def test_a_kernel_is_compiled_again_when_one_that_it_may_call_changes(tmp_path: Path, changed: str) -> None:
     for room in ("compiled/kernels", "kernels"):
         (tmp_path / room).mkdir(parents=True)
-        (tmp_path / room / "own.py").write_text("one")
+        (tmp_path / room / "own").with_suffix(".py").write_text("one")
     before = content_stamp.__wrapped__(tmp_path / "compiled/kernels")
-    (tmp_path / changed / "own.py").write_text("other")
+    (tmp_path / changed / "own").with_suffix(".py").write_text("other")
     assert content_stamp.__wrapped__(tmp_path / "compiled/kernels") != before
 
 
