@@ -67,9 +67,8 @@ class ThreadedPipes:
         self._meeting, self._sock = meeting, sock
         self.ready, self._bell, self._help = select.epoll(), os.eventfd(0), os.eventfd(0)
         self.ready.register(self._bell, select.EPOLLIN)
-        self.ready.register(
-            self._help, select.EPOLLIN | select.EPOLLET
-        )  # each call for help wakes one thread, and nobody reads it
+        # Each call for help wakes one thread, and nobody reads it.
+        self.ready.register(self._help, select.EPOLLIN | select.EPOLLET)
         self._loop, self._idle = asyncio.get_running_loop(), asyncio.Event()
         self._loop.add_reader(sock, self._accept)
         self._running = self._threads
