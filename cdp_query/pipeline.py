@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from cdp_query.partial import Partial, capped, merge_all
 from cdp_query.reports.breakdown import breakdown
 from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.registry import check_report, evaluate_report, run_report
+from cdp_query.reports.value_keys import ValueKey
 from cdp_query.rules import rewrite
 from cdp_query.stats import Meter
 from cdp_store.arrays import Bools
@@ -75,17 +77,23 @@ def evaluate_all(
     found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
     population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
     known = names.known_to(*(view.schema for view in views))
-    whole = Partial(population, count, known=known, stats=found.stats)
-    if not isinstance(question, tree.Breakdown):
-        return whole
-    return merge_all([whole, *(_broken_down(question, *each, binder) for each in zip(views, found.masks, strict=True))])
+    values, rest = dict[ValueKey, int](), 0
+    if isinstance(question, tree.Breakdown):
+        values, rest = _broken_down(question.attribute, views, found.masks, binder.context.as_of_ms)
+    return Partial(population, count, values=values, known=known, stats=found.stats, rest=rest)
 
 
-def _broken_down(question: tree.Breakdown, view: PartitionView, mask: Bools, binder: Binder) -> Partial:
-    attribute = view.schema.attributes.get(question.attribute)
-    wanted = None if attribute is None else AttributeId(attribute)
-    values, rest = capped(breakdown(view, mask, wanted, binder.context.as_of_ms))
-    return Partial(values=values, rest=rest)
+def _broken_down(
+    name: str, views: Sequence[PartitionView], masks: Sequence[Bools], instant_ms: int
+) -> tuple[dict[ValueKey, int], int]:
+    """(members by value of an attribute, members with values beyond those that a breakdown keeps)."""
+    counts, rest = Counter[ValueKey](), 0
+    for view, mask in zip(views, masks, strict=True):
+        attribute = view.schema.attributes.get(name)
+        counts.update(breakdown(view, mask, None if attribute is None else AttributeId(attribute), instant_ms))
+        kept, beyond = capped(counts)
+        counts, rest = Counter(kept), rest + beyond
+    return dict(counts), rest
 
 
 def _report_of_all(

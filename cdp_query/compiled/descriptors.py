@@ -44,6 +44,7 @@ _DTYPES: Final[Mapping[str, int]] = {
 _NO_SCALE: Final = -1
 _OF_CHUNK: Final = (-1, Kind.UNSET)  # a key that no column has
 _CHANGES: Final = "changes"
+_FIRST_SET: Final = "first set"
 
 
 def address_of(array: AnyArray) -> int:
@@ -75,8 +76,14 @@ def _packed(*fields: int) -> bytes:
 
 def _table(rows: list[bytes], fields: int) -> I64:
     """Joined rows; joining bytes costs a tenth of making an array of integers."""
-    table: I64 = np.frombuffer(b"".join(rows), np.int64).reshape(-1, fields)
+    # A bytearray, because kernels are compiled for arrays that can be written.
+    table: I64 = np.frombuffer(bytearray().join(rows), np.int64).reshape(-1, fields)
     return table
+
+
+def column_table(column: EventColumn) -> I64:
+    """A table of one column: i64[1, COLUMN_FIELDS]."""
+    return _table([_column_row(column)], COLUMN_FIELDS)
 
 
 def _column_row(column: EventColumn) -> bytes:
@@ -215,6 +222,17 @@ def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
     return known
 
 
+def first_set_table(view: PartitionView) -> I64:
+    """The columns of the times when attributes were first set, by morsel; zeros if none ever were."""
+    known = view.tables.get(_FIRST_SET)
+    if not isinstance(known, np.ndarray):
+        columns = [morsel.first_set for morsel in view.times.morsels]
+        nothing = bytes(8 * COLUMN_FIELDS)
+        made = _table([nothing if column is None else _column_row(column) for column in columns], COLUMN_FIELDS)
+        known = cast(I64, view.tables.setdefault(_FIRST_SET, made))
+    return known
+
+
 @dataclass(frozen=True, slots=True)
 class SinceTable:
     """Since when the values of an attribute hold: rows i64[morsels, SINCE_FIELDS]; `kept` are columns they name."""
@@ -228,12 +246,13 @@ def since_table(view: PartitionView, attribute: int) -> SinceTable:
     key = ("since", attribute)
     known = view.tables.get(key)
     if not isinstance(known, SinceTable):
-        kept, rows = list[I64](), list[tuple[int, ...]]()
+        all_first = first_set_table(view)
+        kept, rows = [all_first], list[tuple[int, ...]]()
         blocks = _blocks(view, attribute)
         for number, morsel in enumerate(view.times.morsels):
             block = blocks[number] if number < len(blocks) else None
             changed = None if block is None else block.changed
-            first = _column_address(morsel.first_set, kept)
+            first = 0 if morsel.first_set is None else address_of(all_first[number])
             if changed is None:
                 rows.append((first, 0, 0, 0, 0))
             else:
@@ -247,7 +266,7 @@ def since_table(view: PartitionView, attribute: int) -> SinceTable:
 def _column_address(column: EventColumn | None, kept: list[I64]) -> int:
     if column is None:
         return 0
-    kept.append(_table([_column_row(column)], COLUMN_FIELDS))
+    kept.append(column_table(column))
     return address_of(kept[-1])
 
 

@@ -77,10 +77,3 @@ def highest(rows: U32, values: AnyArray, best: AnyArray) -> None:
     for i in range(rows.shape[0]):
         if values[i] > best[rows[i]]:
             best[rows[i]] = values[i]
-
-
-@kernel
-def count_places(values: AnyArray, chosen: Bools, sizes: I64) -> None:
-    """sizes[v] += the entries that are chosen and have the value v; reads the values and a byte an entry."""
-    for i in range(np.uint64(values.shape[0])):
-        sizes[np.uint64(values[i])] += np.int64(chosen[i])

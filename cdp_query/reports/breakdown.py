@@ -8,10 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from cdp_query.kernels.aggregate import count_places
+from cdp_query.compiled.descriptors import column_table
+from cdp_query.compiled.kernels.layout import BLOCK_ROWS
+from cdp_query.compiled.kernels.value_counts import count_values
 from cdp_query.reports.value_keys import EMPTY_LIST_KEY, NONE_KEY, ValueKey, item_key, number_key
 from cdp_query.scan.attribute_scan import blocks
-from cdp_store.arrays import I64, Bools
+from cdp_store.arrays import I64, U32, Bools
 from cdp_store.columns.column import EventColumn
 from cdp_store.ids import AttributeId
 from cdp_store.memory.view import PartitionView
@@ -46,13 +48,14 @@ def breakdown(view: PartitionView, members: Bools, attribute: AttributeId | None
 
 def _raw_counts(column: EventColumn, members: Bools) -> dict[int, int]:
     """Members with each value, in 64-bit form; narrow integers are counted in an array, without sorting."""
-    presence = column.presence()
-    chosen = members if presence is None else members & presence
     if column.values.itemsize <= _COUNTED_BY_PLACE and column.kind is not Kind.FLOAT:
         sizes: I64 = np.zeros(int(column.high) + 1, np.int64)
-        count_places(column.values, chosen, sizes)
+        rows: U32 = np.empty(BLOCK_ROWS, np.uint32)
+        count_values(column_table(column)[0], members.view(np.uint8), rows, sizes)
         held = np.flatnonzero(sizes)
         return dict(zip((held + column.base).tolist(), sizes[held].tolist(), strict=True))
+    presence = column.presence()
+    chosen = members if presence is None else members & presence
     distinct, sizes = np.unique(replace(column, values=column.values[chosen], present=None).raws(), return_counts=True)
     return dict(zip(distinct.tolist(), sizes.tolist(), strict=True))
 
@@ -63,8 +66,9 @@ def keys_of(view: PartitionView, key: int, kind: Kind, raws: I64, *, attribute: 
         case Kind.UNSET:
             return [{NONE_KEY} for _ in raws]
         case Kind.STRING:
-            texts = view.strings(key, attribute=attribute).take(raws)
-            return [{(int(kind), text.as_py().decode())} for text in texts]
+            offsets, data = view.string_arena(key, attribute=attribute)
+            texts, ends = data.data, zip(offsets[raws].tolist(), offsets[raws + 1].tolist(), strict=True)
+            return [{(int(kind), str(texts[start:stop], "utf-8"))} for start, stop in ends]
         case Kind.LIST:
             packed = view.strings(key, attribute=attribute, is_list=True).take(raws)
             return [{item_key(item) for item in unpack_list(text.as_py())} or {EMPTY_LIST_KEY} for text in packed]

@@ -28,7 +28,7 @@ class Memory(NamedTuple):
     Per row: masks u8[depth, rows], kept u8[slots, rows], asked u8[rows], window u32[rows], sums i64[rows] and days
     u64[rows], which are the same memory. Per event of a chunk: running i64[events + 1], totals of those before it.
     event_masks u8[depth, .] and scratch u8 hold either. Per row, only if a leaf is about gathered events: wanted
-    u8[rows], depth u8[rows], windows u32[steps, rows], begins and ends u32[2, rows], rows and runs u32[rows], late
+    u8[rows], depth u8[rows], windows u32[steps, rows], begins, ends, rows and runs u32[rows], late
     u32[rows + 1]; if it is about returns: periods i32[rows].
     """
 

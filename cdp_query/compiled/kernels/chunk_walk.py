@@ -72,14 +72,14 @@ def walk_chunks(
             continue
         before_ms, latest_ms = latest_ms, max(latest_ms, chunk[CHUNK_LAST_MS])
         run_rows, run_starts = run_arrays(chunk, last)
-        is_plain = filters.shape[0] == 0 and (kind == COUNT_LEAF or is_covered(leaf_row, chunk))
+        is_plain = filters.shape[0] == 0 and is_covered(leaf_row, chunk)
         if is_plain and kind not in (DAYS_LEAF, SUM_LEAF):
             # Reading all runs costs no more than finding those of some rows.
             counters[COUNT_EVENTS] += (np.int64(run_starts[last]) - np.int64(run_starts[first])) * int(
                 kind != FILL_LEAF
             )
             if kind == COUNT_LEAF:
-                count_chunk(leaf_row, chunk, first, last, window)
+                count_chunk(run_rows, run_starts, first, last, window)
             else:
                 _hand_on(kind, leaf_row, chunk, first, last, no_mask, memory, asked, before_ms, window, numbers)
             continue

@@ -4,64 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.compiled.kernels.addresses import i64s, u32s
-from cdp_query.compiled.kernels.event_walk import is_covered, run_arrays
-from cdp_query.compiled.kernels.layout import (
-    CHUNK_BASE_MS,
-    CHUNK_EVENTS,
-    CHUNK_IS_WIDE,
-    CHUNK_TIMES,
-    LEAF_EXCLUDE_ZERO,
-    LEAF_FIRST_MS,
-    LEAF_HIGH,
-    LEAF_LAST_MS,
-    LEAF_LOW,
-    LEAF_NEGATED,
-)
-from cdp_store.arrays import I64, U8, U16, U32, AnyArray
+from cdp_query.compiled.kernels.layout import LEAF_EXCLUDE_ZERO, LEAF_HIGH, LEAF_LOW, LEAF_NEGATED
+from cdp_store.arrays import I64, U8, U16, U32
 from cdp_store.kernels.jit import leaf
 
 _U32_MAX = (1 << 32) - 1
 
 
 @leaf
-def _count_all(run_rows: U16, run_starts: U32, first: int, last: int, window: U32) -> None:
+def count_chunk(run_rows: U16, run_starts: U32, first: int, last: int, window: U32) -> None:
+    """window[row] += events of each run."""
     start = run_starts[first]
     # Without sign: Numba asks of each signed index whether it counts from the end, which halves the speed.
     for run in range(np.uint64(first), np.uint64(last)):
         stop = run_starts[run + np.uint64(1)]
         window[run_rows[run]] += stop - start
         start = stop  # the end of a run is the start of the next one: each is read once
-
-
-@leaf
-def _count_between(
-    run_rows: U16, run_starts: U32, times: AnyArray, first: int, last: int, low: int, high: int, window: U32
-) -> None:
-    # A run is in time order, so that its ends often decide.
-    for run in range(np.uint64(first), np.uint64(last)):
-        start, stop = np.uint64(run_starts[run]), np.uint64(run_starts[run + np.uint64(1)])
-        while start < stop and np.int64(times[start]) < low:
-            start += np.uint64(1)
-        while start < stop and np.int64(times[stop - np.uint64(1)]) > high:
-            stop -= np.uint64(1)
-        window[run_rows[run]] += np.uint32(stop - start)
-
-
-@leaf
-def count_chunk(leaf_row: I64, chunk: I64, first: int, last: int, window: U32) -> None:
-    """window[row] += events of each run in the interval; most runs never look at a single event."""
-    run_rows, run_starts = run_arrays(chunk, last)
-    if is_covered(leaf_row, chunk):
-        _count_all(run_rows, run_starts, first, last, window)
-        return
-    low, high = leaf_row[LEAF_FIRST_MS] - chunk[CHUNK_BASE_MS], leaf_row[LEAF_LAST_MS] - chunk[CHUNK_BASE_MS]
-    if chunk[CHUNK_IS_WIDE]:
-        wide = i64s(chunk[CHUNK_TIMES], chunk[CHUNK_EVENTS])
-        _count_between(run_rows, run_starts, wide, first, last, low, high, window)
-    else:
-        narrow = u32s(chunk[CHUNK_TIMES], chunk[CHUNK_EVENTS])
-        _count_between(run_rows, run_starts, narrow, first, last, low, high, window)
 
 
 @leaf

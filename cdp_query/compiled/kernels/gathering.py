@@ -1,4 +1,4 @@
-"""Times of events gathered by row: those of a row side by side and in order, whatever chunks they lie in."""
+"""Events gathered by row: those of a row side by side and in order of time, whatever chunks they lie in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 
 from cdp_query.compiled.kernels.addresses import i64s, u32s
 from cdp_query.compiled.kernels.event_walk import run_arrays
+from cdp_query.compiled.kernels.following import row_key
 from cdp_query.compiled.kernels.layout import CHUNK_BASE_MS, CHUNK_EVENTS, CHUNK_IS_WIDE, CHUNK_TIMES
 from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.kernels.jit import leaf
+from cdp_store.limits import TIME_MIN_MS
 
 _FEW = 32
 
@@ -62,10 +64,11 @@ def _fill(
         place, start = np.uint64(ends[row]), np.uint64(run_starts[own])
         if base + np.int64(times[start]) < latest_ms:
             _note_late(row, late)
+        key = row_key(row) + base - TIME_MIN_MS
         for i in range(start, np.uint64(run_starts[own + np.uint64(1)])):
             if is_masked and not passes[i - origin]:
                 continue
-            gathered[place] = base + np.int64(times[i])
+            gathered[place] = key + np.int64(times[i])
             place += np.uint64(1)
         ends[row] = np.uint32(place)
 
@@ -94,7 +97,7 @@ def fill_chunk(
     ends: U32,
     gathered: I64,
 ) -> None:
-    """Appends the times of each run's events to those of its row, if the row is wanted: at gathered[ends[row]].
+    """Appends each run's events to those of its row, if the row is wanted: at gathered[ends[row]] (see following.py).
 
     Lists the rows with events before `latest_ms`, the latest of all earlier chunks. `runs` u32[rows] is working memory.
     """
@@ -136,7 +139,7 @@ def fill_chunk(
 
 @leaf
 def put_in_order(rows: U32, begins: U32, ends: U32, gathered: I64, late: U32) -> None:
-    """Sorts the times of the rows that are listed as late, or of all if the list is too short for them."""
+    """Sorts the events of the rows that are listed as late, or of all if the list is too short for them."""
     if np.int64(late[0]) < late.shape[0]:
         rows = late[1 : 1 + np.int64(late[0])]
     for number in range(np.uint64(rows.shape[0])):

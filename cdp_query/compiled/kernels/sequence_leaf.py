@@ -11,6 +11,7 @@ import numpy as np
 
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.chunk_walk import note_leaf, walk_leaf
+from cdp_query.compiled.kernels.following import BLOCKS, block_offsets, count_earlier, keep_followers, mark_rows
 from cdp_query.compiled.kernels.gathering import lay_out, list_rows, put_in_order
 from cdp_query.compiled.kernels.layout import (
     BOUND_EVENTS,
@@ -25,8 +26,6 @@ from cdp_query.compiled.kernels.layout import (
 from cdp_query.compiled.kernels.values import copy_mask, count_ones
 from cdp_store.arrays import I64, U8, U32
 from cdp_store.kernels.jit import inlined, leaf
-
-_NEVER = -(1 << 62)
 
 
 @inlined
@@ -49,32 +48,33 @@ def sequence_leaf(
     length, is_report = leaf_row[LEAF_STEPS], leaf_row[LEAF_REPORTS] != 0
     depth[:] = np.uint8(0)
     left = _count_steps(tables, memory, results, number, argument, morsel, counters, wanted, depth)
-    times = np.empty(0, np.int64)
-    starts = times
+    offsets = np.empty((2, BLOCKS + 1), np.int64)
+    past = np.empty(0, np.int64)
+    past_starts = past
     for step in range(length):
         if is_report and step > 1:
             left = count_wanted(tables, memory, results, number, argument + 1 + step, step, morsel, counters, wanted)
         if left == 0:
             break
-        begins, ends, counts = memory.begins[step & 1], memory.ends[step & 1], memory.windows[step]
         found = list_rows(wanted, memory.rows)
-        rows = memory.rows[:found]
-        own = np.empty(lay_out(rows, counts, begins, ends), np.int64)
+        rows, begins, ends = memory.rows[:found], memory.begins, memory.ends
+        events = np.empty(lay_out(rows, memory.windows[step], begins, ends), np.int64)
         is_narrow, memory.late[0] = found * FEW <= n, np.uint32(0)
         walk_leaf(
-            tables, memory, number, argument + 1 + step, FILL_LEAF, morsel, wanted, is_narrow, ends, own, counters
+            tables, memory, number, argument + 1 + step, FILL_LEAF, morsel, wanted, is_narrow, ends, events, counters
         )
-        put_in_order(rows, begins, ends, own, memory.late)
+        put_in_order(rows, begins, ends, events, memory.late)
+        own, before = offsets[step & 1], offsets[1 - (step & 1)]
+        block_offsets(rows, begins, events.shape[0], own)
         if step == 0:
-            times, starts = own, own
+            past, past_starts = events, events
             _mark_first(rows, depth)
         else:
-            own_starts = np.empty(own.shape[0], np.int64)
-            left = _follow(
-                leaf_row, rows, memory.begins[1 - (step & 1)], memory.ends[1 - (step & 1)], times, starts,
-                begins, ends, own, own_starts, memory.runs, wanted, depth,
-            )  # fmt: skip
-            times, starts = own, own_starts
+            starts, earlier = np.empty(events.shape[0], np.int64), np.empty(events.shape[0], np.uint32)
+            count_earlier(past, before, events, own, int(leaf_row[LEAF_STRICT] == 0), earlier)
+            keep_followers(past_starts, before, events, starts, own, earlier, leaf_row[LEAF_WITHIN])
+            mark_rows(events, own, step + 1, wanted, depth)
+            left, past, past_starts = count_ones(wanted), events, starts
 
 
 @inlined
@@ -140,60 +140,3 @@ def count_wanted(
 def _mark_first(rows: U32, depth: U8) -> None:
     for i in range(rows.shape[0]):
         depth[rows[i]] = np.uint8(1)
-
-
-@leaf
-def _follow(
-    leaf_row: I64,
-    rows: U32,
-    past_begins: U32,
-    past_ends: U32,
-    past_times: I64,
-    past_starts: I64,
-    begins: U32,
-    ends: U32,
-    times: I64,
-    starts: I64,
-    chosen: U32,
-    wanted: U8,
-    depth: U8,
-) -> int:
-    """Keeps of each row's events those that complete a step, with the latest start of such an attempt.
-
-    `past_times` and `past_starts` are those of the step before, `chosen` u32[rows] is working memory. Returns the rows
-    that completed the step; the others are wanted no more.
-    """
-    within, loose, left, found = leaf_row[LEAF_WITHIN], int(leaf_row[LEAF_STRICT] == 0), 0, np.uint64(0)
-    # Listed first, without a branch for each: which rows can complete the step cannot be predicted.
-    for number in range(np.uint64(rows.shape[0])):
-        row = rows[number]
-        last, first = times[np.uint64(ends[row]) - np.uint64(1)], times[begins[row]]
-        # The latest start comes last, and a later event leaves it less time.
-        past_last = past_starts[np.uint64(past_ends[row]) - np.uint64(1)]
-        is_late = (within >= 0) & (first - past_last > within)
-        chosen[found] = row
-        wanted[row] = np.uint8((past_times[past_begins[row]] < last + loose) & ~is_late)
-        found += np.uint64(wanted[row])
-    for number in range(found):
-        row = chosen[number]
-        past, past_end = np.uint64(past_begins[row]), np.uint64(past_ends[row])
-        begin, end, latest, start = np.uint64(begins[row]), np.uint64(ends[row]), _NEVER, _NEVER
-        kept = begin
-        for i in range(begin, end):
-            now = times[i]
-            # Times are integers: `< now + 1` is `<= now`, so that one comparison serves both kinds of ties.
-            while past < past_end and past_times[past] < now + loose:
-                start = past_starts[past]
-                past += np.uint64(1)
-            if start > latest and (within < 0 or now - start <= within):
-                times[kept] = now
-                starts[kept] = start
-                kept += np.uint64(1)
-                latest = start
-            elif past == past_end:
-                break  # no later start is left: the other events change nothing
-        ends[row] = np.uint32(kept)
-        wanted[row] = np.uint8(kept > begin)
-        depth[row] += wanted[row]
-        left += int(np.int64(wanted[row]))
-    return left
