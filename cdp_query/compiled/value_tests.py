@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,10 +24,12 @@ from cdp_query.matching.matcher import Matcher
 from cdp_query.matching.ranges import INT_MAX, INT_MIN
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import F64, I64, AnyArray
+from cdp_store.columns.dictionary import scope_of
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import TEXT_KINDS, Kind
 
 _FOUR: Final = struct.Struct("=4q")  # the head of a row, and each slot
+_FEW: Final = 2  # codes that a slot holds itself
 _NO_SLOT: Final = _FOUR.pack(MODE_OTHER_TYPE, 0, 0, 0)
 
 
@@ -39,20 +42,29 @@ def is_testable(matcher: Matcher) -> bool:
 class ValueTest:
     """A matcher for kernels; `slots` are those of the kinds that all partitions share, `kept` the arrays they name.
 
-    `texts` are the kinds whose values each partition decides by code, in the order of their numbers.
+    `texts` are the kinds whose values each partition decides by code, in the order of their numbers. `joined` are all
+    slots; `literals` are those of the matcher as they are stored.
     """
 
     matcher: Matcher
     slots: tuple[bytes, ...]
     kept: tuple[AnyArray, ...]
-    texts: tuple[Kind, ...] = ()
+    texts: tuple[Kind, ...]
+    joined: bytes
+    literals: tuple[bytes, ...] | None
+
+    @classmethod
+    def of(cls, matcher: Matcher, slots: Sequence[bytes], kept: Sequence[AnyArray], texts: Sequence[Kind]) -> ValueTest:
+        """The test with these slots."""
+        literals = None if matcher.literals is None else tuple(literal.encode() for literal in matcher.literals)
+        return cls(matcher, tuple(slots), tuple(kept), tuple(texts), b"".join(slots), literals)
 
 
 def value_test(matcher: Matcher) -> ValueTest:
     """The part of a test that does not depend on a partition."""
     slots, kept = [_NO_SLOT] * KINDS, list[AnyArray]()
     if matcher.everything:
-        return ValueTest(matcher, (_NO_SLOT, *[_FOUR.pack(MODE_EVERYTHING, 0, 0, 0)] * (KINDS - 1)), ())
+        return ValueTest.of(matcher, (_NO_SLOT, *[_FOUR.pack(MODE_EVERYTHING, 0, 0, 0)] * (KINDS - 1)), (), ())
 
     def ranges(pairs: list[tuple[int, int]]) -> bytes:
         inside = [(max(low, INT_MIN), min(high, INT_MAX)) for low, high in pairs if low <= INT_MAX and high >= INT_MIN]
@@ -73,7 +85,7 @@ def value_test(matcher: Matcher) -> ValueTest:
         slots[Kind.TIME] = ranges([(span.first_ms, span.last_ms) for span in matcher.times])
     if matcher.flags:
         slots[Kind.BOOL] = ranges([(int(flag), int(flag)) for flag in matcher.flags])
-    return ValueTest(matcher, tuple(slots), tuple(kept), tuple(filter(matcher.decides, TEXT_KINDS)))
+    return ValueTest.of(matcher, slots, kept, tuple(filter(matcher.decides, TEXT_KINDS)))
 
 
 def test_row(
@@ -95,21 +107,42 @@ def test_row(
     head = _FOUR.pack(test.matcher.negated, -1 if key is None else key, offsets, address)
     kept.append(columns)
     if key is None or not test.texts:
-        return head + b"".join(test.slots)
+        return head + test.joined
     slots = list(test.slots)
-    kinds = frozenset[int]().union(*(table.kinds for table in (columns, older) if table is not None))
+    kinds = frozenset[int]() if columns is None else columns.kinds
+    if older is not None:
+        kinds |= older.kinds
     for kind in test.texts:
         if attribute and older is None and kind is Kind.STRING and test.matcher.substring is not None:
             slots[kind] = _search_slot(test.matcher.substring, key, view, kept)
         elif has_texts(kinds, view, kind, unsealed=not attribute):
-            decided = decide_all(view, key, kind, test.matcher, stats, attribute=attribute)
-            if decided.table is not None:
-                kept.append(decided.table)
-                slots[kind] = _FOUR.pack(MODE_TABLE, address_of(decided.table), decided.table.shape[0], 0)
-            else:
-                first, second, *_ = *decided.few, 0, 0
-                slots[kind] = _FOUR.pack(MODE_CODES, first, len(decided.few), second)
+            slots[kind] = _text_slot(test, key, kind, view, stats, kept, attribute=attribute)
     return head + b"".join(slots)
+
+
+def _text_slot(
+    test: ValueTest,
+    key: int,
+    kind: Kind,
+    view: PartitionView,
+    stats: NodeStats,
+    kept: list[object],
+    *,
+    attribute: bool,
+) -> bytes:
+    """The slot of strings or lists: the codes that satisfy the condition, in one partition."""
+    if kind is Kind.STRING and test.literals is not None and len(test.literals) <= _FEW:
+        # Looked up without a step between: nearly every question is about some text, in every partition.
+        scope, look_up = scope_of(key, attribute=attribute, is_list=False), view.dictionary.lookup
+        codes = [code for literal in test.literals if (code := look_up(scope, literal)) is not None]
+        if codes:
+            return _FOUR.pack(MODE_CODES, codes[0], len(codes), codes[-1])
+    decided = decide_all(view, key, kind, test.matcher, stats, attribute=attribute)
+    if decided.table is not None:
+        kept.append(decided.table)
+        return _FOUR.pack(MODE_TABLE, address_of(decided.table), decided.table.shape[0], 0)
+    first, second, *_ = *decided.few, 0, 0
+    return _FOUR.pack(MODE_CODES, first, len(decided.few), second)
 
 
 def _search_slot(wanted: bytes, key: int, view: PartitionView, kept: list[object]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdp_query.bind import bound
 from cdp_query.bind.bind_event_tests import BoundPhases, BoundRecency
@@ -26,6 +26,7 @@ class Weights:
 
     views: Sequence[PartitionView]
     names: Names
+    _sizes: dict[tuple[int, ...], int] = field(default_factory=dict)  # events by names
 
     def weigh(self, node: bound.BoundNode) -> float:
         """The estimate of a part."""
@@ -50,5 +51,8 @@ class Weights:
         return sum(view.row_count for view in self.views)
 
     def _events(self, events: BoundEvents) -> int:
-        names = [self.names.events[at] for at in events.names]
-        return sum(chunk_table_of(view, names).events for view in self.views)
+        known = self._sizes.get(events.names)
+        if known is None:
+            names = [self.names.events[at] for at in events.names]
+            known = self._sizes[events.names] = sum(chunk_table_of(view, names).events for view in self.views)
+        return known

@@ -141,3 +141,16 @@ def copy_spans(data: U8, starts: I64, offsets: I64, out: U8) -> None:
     """out[offsets[i]:offsets[i + 1]] = as many bytes of data from starts[i] on; each byte read and written once."""
     for i in range(starts.shape[0]):
         copy_bytes(data, starts[i], offsets[i + 1] - offsets[i], out, offsets[i])
+
+
+@kernel
+def equal_spans(data: U8, starts: I64, sizes: I64, wanted: U8, found: U8) -> None:
+    """found[i] = 1 where the sizes[i] bytes of data from starts[i] on are `wanted`."""
+    for i in range(starts.shape[0]):
+        same = sizes[i] == wanted.shape[0]
+        for j in range(wanted.shape[0] if same else 0):
+            if data[starts[i] + j] != wanted[j]:
+                same = False
+                break
+        if same:
+            found[i] = 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from cdp_query.matching.decided import Decided
 from cdp_query.matching.masks import values_mask
@@ -31,7 +29,7 @@ def values_holding(values: PackedValues, matcher: Matcher) -> Bools:
     if matcher.text is not None:
         where = _of_kind(values, Kind.STRING)
         if where.size:
-            mask[where] = _strings_holding(values.strings(where), matcher)
+            mask[where] = _strings_holding(values, where, matcher)
     if matcher.lists is not None:
         where = _of_kind(values, Kind.LIST)
         if where.size:
@@ -49,14 +47,12 @@ def _of_kind(values: PackedValues, kind: Kind) -> I64:
     return np.flatnonzero(values.kinds == kind).astype(np.int64, copy=False)
 
 
-def _strings_holding(strings: pa.Array, matcher: Matcher) -> Bools:
+def _strings_holding(values: PackedValues, where: I64, matcher: Matcher) -> Bools:
     assert matcher.text is not None
-    if matcher.literals is not None:
-        held = pc.is_in(strings, value_set=pa.array(matcher.literals, strings.type))
-    else:
-        held = matcher.text(strings)
-    mask: Bools = held.to_numpy(zero_copy_only=False)
-    return mask
+    if matcher.literals is None:
+        mask: Bools = matcher.text(values.strings(where)).to_numpy(zero_copy_only=False)
+        return mask
+    return values.are_any_of(where, matcher.literals)
 
 
 def _no_codes(kind: Kind) -> Decided:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,13 @@ class PackedValues:
         return pa.Array.from_buffers(
             pa.large_string(), where.shape[0], [None, pa.py_buffer(offsets), pa.py_buffer(out)]
         )
+
+    def are_any_of(self, where: I64, texts: Sequence[str]) -> Bools:
+        """Mask of the strings at some places that are any of these: bool[places]."""
+        starts, sizes, found = self.raws[where], self.sizes[where], np.zeros(where.shape[0], np.uint8)
+        for text in texts:
+            packed.equal_spans(self.data, starts, sizes, np.frombuffer(bytearray(text.encode()), np.uint8), found)
+        return found.view(np.bool_)
 
     def field(self, name: str) -> PackedValues:
         """The field of that name of each object, or the one at the end of its dotted path."""
