@@ -35,12 +35,17 @@ _NO_NUMBERS: Final = ExactTotal()
 
 
 @dataclass(frozen=True, slots=True)
-class TrendCell(Added):
+class TrendCell:
     """One period: events, users with at least one, and the total of the property."""
 
     events: int
     users: int
     total: ExactTotal
+
+    def merge(self, other: TrendCell) -> TrendCell:
+        """The contribution of both."""
+        # Written out: a trend merges hundreds of cells.
+        return TrendCell(self.events + other.events, self.users + other.users, self.total.merge(other.total))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import reduce
 from math import isfinite
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from cdp_query.reports.parts import ReportPart
 from cdp_query.reports.registry import REPORTS
 from cdp_query.reports.retention_report import RetentionRow
 from cdp_query.reports.rfm_report import RfmPart
-from cdp_query.reports.trend_report import TrendCell
+from cdp_query.reports.trend_report import TrendCell, TrendPart
 from cdp_query.reports.value_keys import ValueKey
 from cdp_query.scan.exact_total import ExactTotal
 from cdp_query.scan.multiset import Multiset
@@ -71,16 +71,9 @@ def _unless(is_usual: Callable[[AnyArray], np.bool_]) -> Callable[[Codec], Codec
     return lambda codec: Codec(lambda array: b"" if is_usual(array) else codec.write(array), codec.read)
 
 
-def _where(is_any: Callable[[Any], int], empty: object = None) -> Callable[[Codec], Codec]:
-    """A message that is left out if it is empty; `empty`, if given, is then read at once, and not field by field."""
-
-    def of(codec: Codec) -> Codec:
-        def read(message: Any, path: str, depth: int) -> Any:
-            return empty if empty is not None and not message.ByteSize() else codec.read(message, path, depth)
-
-        return Codec(lambda value: codec.write(value) if is_any(value) else None, read)
-
-    return of
+def _where(is_any: Callable[[Any], int]) -> Callable[[Codec], Codec]:
+    """A message that is left out if it is empty."""
+    return lambda codec: Codec(lambda value: codec.write(value) if is_any(value) else None, codec.read)
 
 
 def _big_integer(_: Codec) -> Codec:
@@ -117,6 +110,29 @@ def _flow_parts(codecs: Codecs, _: Any) -> Codec:
     def read(message: pb.FlowPart, path: str, depth: int) -> FlowPart:
         met = paths.read(message.paths, path, depth).reshape(-1, message.depth)
         return FlowPart(tuple(message.names), met, counts.read(message.counts, path, depth), message.growing)
+
+    return Codec(write, read)
+
+
+def _trend_parts(codecs: Codecs, _: Any) -> Codec:
+    """The periods of a trend; written out for those without a total, because there are many."""
+    totals = codecs.of_message(ExactTotal, pb.ExactTotal.DESCRIPTOR)
+    nothing, numbers = ExactTotal(), attrgetter("events", "users")
+
+    def write(part: TrendPart) -> pb.TrendPart:
+        message = pb.TrendPart()
+        add = message.cells.add
+        for start, cell in part.cells.items():
+            total = totals.write(cell.total) if cell.total.count else None
+            add(start_ms=start, events=cell.events, users=cell.users, total=total)
+        return message
+
+    def read(message: pb.TrendPart, path: str, depth: int) -> TrendPart:
+        cells = dict[int, TrendCell]()
+        for each in message.cells:
+            total = totals.read(each.total, path, depth) if each.HasField("total") else nothing
+            cells[each.start_ms] = TrendCell(*numbers(each), total)
+        return TrendPart(cells)
 
     return Codec(write, read)
 
@@ -169,6 +185,7 @@ CODECS: Final = Codecs(
         oneofs={"ReportPart": OneofRule("a part must be given"), "QueryResponse.report": OneofRule("")},
         messages={
             "FlowPart": _flow_parts,
+            "TrendPart": _trend_parts,
             "Value": _values,
             "Timestamp": _instants,
             "ReportPart": lambda _codecs, _kind: Codec(to_part, lambda message, _path, _depth: from_part(message)),
@@ -176,7 +193,6 @@ CODECS: Final = Codecs(
         fields={
             (ExactTotal, "integers"): _big_integer,
             (ExactTotal, "fractions"): _big_integer,
-            (TrendCell, "total"): _where(lambda total: total.count, ExactTotal()),
             (FunnelGroup, "times"): _where(len),
             (DistributionPart, "numbers"): _where(len),
             (Multiset, "low"): _unless(lambda low: ~low.any()),
