@@ -20,7 +20,7 @@ RETURNS_MAX: Final = 64  # periods of a retention: a bit each
 
 def write_trend(program: Program, events: BoundEvents, interval: Interval, periods: Periods) -> int:
     """Appends the leaf that adds up events and users by period; no event may lie outside of these."""
-    return _write(program, TREND_LEAF, events, interval, **_table(program, periods))
+    return _write(program, TREND_LEAF, events, interval, **write_periods(program, periods))
 
 
 def write_entries(program: Program, events: BoundEvents, interval: Interval) -> int:
@@ -33,7 +33,7 @@ def write_returns(program: Program, events: BoundEvents, interval: Interval, cal
 
     `calendar` holds the periods of the cohorts. If returns count by calendar period (`unit` 0), it holds theirs too.
     """
-    return _write(program, RETURN_LEAF, events, interval, **_table(program, calendar), **rules)
+    return _write(program, RETURN_LEAF, events, interval, **write_periods(program, calendar), **rules)
 
 
 def _write(program: Program, kind: int, events: BoundEvents, interval: Interval, **fields: int) -> int:
@@ -43,7 +43,8 @@ def _write(program: Program, kind: int, events: BoundEvents, interval: Interval,
     return write_leaf(program, kind, read, events.where, **window, **fields)
 
 
-def _table(program: Program, periods: Periods) -> dict[str, int]:
+def write_periods(program: Program, periods: Periods) -> dict[str, int]:
+    """The fields of a leaf that name periods, which the program keeps."""
     program.kept += [periods.edges_ms, periods.blocks]
     return {
         "edges": address_of(periods.edges_ms),

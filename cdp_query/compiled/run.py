@@ -165,6 +165,7 @@ class _Work:
             days=sums.view(np.uint64),
             event_masks=np.empty((program.filter_depth, max(events, rows)), np.uint8),
             running=np.empty(events + 1, np.int64),
+            event_rows=np.empty(events + 4, np.uint16),
             scratch=np.empty(max(events, rows), np.uint8),
             wanted=np.empty(gathered, np.uint8),
             depth=np.empty(gathered, np.uint8),

@@ -18,9 +18,8 @@ from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurre
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, BoundMeasure
 from cdp_query.bind.names import Names as Mentioned
-from cdp_query.calendar.local_days import local_days
+from cdp_query.calendar.periods import periods_over
 from cdp_query.calendar.windows import Interval
-from cdp_query.compiled.descriptors import address_of
 from cdp_query.compiled.kernels.layout import (
     ALL_OPEN,
     ATTRIBUTE_LEAF,
@@ -43,18 +42,17 @@ from cdp_query.compiled.kernels.layout import (
 )
 from cdp_query.compiled.leaves import can_read, write_leaf
 from cdp_query.compiled.ordered import can_follow, write_sequence
+from cdp_query.compiled.periodic import write_periods
 from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import is_testable, value_test
 from cdp_query.matching.ranges import INT_MAX, INT_MIN, Number, Range, range_of
 from cdp_query.scan.decimal_sums import sum_bounds
 from cdp_query.tree import Aggregate, Measured, Occurrence, Op
 from cdp_query.tree.walk import predicates
-from cdp_store.arrays import I64
-from cdp_store.limits import TIME_MIN_MS
+from cdp_store.limits import DAY_MS, TIME_MIN_MS
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 
-_DAY_MS: Final = 86_400_000
 _SLOTS_MAX: Final = 64
 
 
@@ -244,18 +242,16 @@ def _measure_of(node: BoundExpressionTest) -> BoundMeasure:
     return node.left
 
 
-def _days_of(node: BoundExpressionTest) -> tuple[I64, Range, bool] | None:
-    """(starts of the local days, wanted numbers, negated) where a test compares days in a short window; else None."""
+def _days_of(node: BoundExpressionTest) -> tuple[Range, bool] | None:
+    """(wanted numbers, negated) where a test compares days in a short window; else None."""
     left, right = node.left, node.right
     if not isinstance(left, BoundMeasure) or left.function is not Measured.DAYS or not isinstance(right, tree.Number):
         return None
     first_ms, last_ms = left.interval.first_ms, left.interval.last_ms
-    if not first_ms <= last_ms < first_ms + (DAYS_MAX - 1) * _DAY_MS or not _is_plain(right.value):
+    # At both ends a part of a day more, and once a zone may have skipped a day.
+    if not first_ms <= last_ms < first_ms + (DAYS_MAX - 3) * DAY_MS or not _is_plain(right.value):
         return None
-    starts = local_days(left.tz, first_ms, last_ms).starts
-    if starts.shape[0] > DAYS_MAX + 1:
-        return None
-    return starts, range_of(node.op, right.value), node.op is Op.NE
+    return range_of(node.op, right.value), node.op is Op.NE
 
 
 def _is_plain(value: Number) -> bool:
@@ -265,21 +261,22 @@ def _is_plain(value: Number) -> bool:
 def _write_days(program: Program, node: BoundExpressionTest, depth: int) -> None:
     found, measure = _days_of(node), _measure_of(node)
     assert found is not None, "asked before"
-    starts, wanted, negated = found
-    program.kept.append(starts)
+    wanted, negated = found
+    interval = measure.interval
+    days = periods_over("day", interval.first_ms, interval.last_ms, measure.tz)
+    assert len(days) <= DAYS_MAX, "a bit each"
     low, high = (min(max(bound, INT_MIN), INT_MAX) for bound in wanted.integers())
     leaf = write_leaf(
         program,
         DAYS_LEAF,
         Leaf(node.id, measure.events.names),
         measure.events.where,
-        first_ms=measure.interval.first_ms,
-        last_ms=measure.interval.last_ms,
+        first_ms=interval.first_ms,
+        last_ms=interval.last_ms,
         low=low,
         high=high,
         negated=int(negated),
-        days=address_of(starts),
-        day_count=starts.shape[0],
+        **write_periods(program, days),
     )
     program.do(DO_LEAF, depth, leaf, program.node(node.id))
 

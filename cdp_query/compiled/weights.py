@@ -16,7 +16,7 @@ from cdp_store.memory.view import PartitionView
 
 _RUN = 1.0  # per event, in units of one row compared: runs alone are read
 _EVENT = 3.0  # events are looked at
-_SEARCHED = 12.0  # per row: its text is searched
+_SEARCHED = 40.0  # per row: its text is searched, only if no other part has decided the row
 _FOLLOWED = 5.0  # steps are counted, then gathered
 
 

@@ -5,50 +5,65 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_store.arrays import U8, AnyArray
-from cdp_store.kernels.jit import kernel
+from cdp_store.kernels.jit import kernel, leaf
 from cdp_store.kernels.words import word_at
 
 _ONES = np.uint64(0x0101010101010101)
 _TOPS = np.uint64(0x8080808080808080)
-_BLOCK = 32
+_BLOCK = 64
+_WORD = 8
 
 
 @kernel
 def strings_containing(offsets: AnyArray, data: U8, wanted: U8, out: AnyArray) -> None:
     """out[i] = True (or 1) where string i, data[offsets[i]:offsets[i + 1]], has `wanted` (one byte or more) in it.
 
-    Reads the bytes once, eight at a time, for the first two bytes wanted (a zero byte in a word is found as Mycroft
-    did, 1987); strings are looked up, by galloping, only where the whole was found.
+    Reads the bytes once, 64 at a time, for the first two bytes wanted; strings are looked up, by galloping, only where
+    the whole was found.
     """
     size, length = data.shape[0], wanted.shape[0]
     # Where one byte is wanted, it is compared with itself.
     step = min(1, length - 1)
-    first, second = np.uint64(wanted[0]) * _ONES, np.uint64(wanted[step]) * _ONES
-    address = data.ctypes.data
     string = 0
     at = 0
     while at + length <= size:
-        # The last bytes are compared one by one: a word there would reach beyond the data.
-        if at + _BLOCK + step <= size:
-            found = np.uint64(0)
-            for word in range(at, at + _BLOCK, 8):
-                differ = (word_at(address, word) ^ first) | (word_at(address, word + step) ^ second)
-                found |= (differ - _ONES) & ~differ & _TOPS
-            # One branch for 32 bytes, most of which hold no candidate.
-            if found == 0:
-                at += _BLOCK
-                continue
+        # The last bytes are compared one by one: a block there would reach beyond the data.
+        if at + _BLOCK + step <= size and not _has_pair(data, np.uint64(at), np.uint64(step), wanted[0], wanted[step]):
+            at += _BLOCK
+            continue
         stop = min(at + _BLOCK, size - length + 1)
         while at < stop:
-            if data[at] == wanted[0] and _matches(data, at, wanted):
-                # From the string of the match before this one: matches come in order.
-                string = _string_at(offsets, string, at)
-                end = offsets[string + 1]
-                # Strings lie back to back: a match across two of them is none.
-                if at + length <= end:
-                    out[string] = True
-                    at = max(at, end - 1)
-            at += 1
+            if at + _WORD + step <= size and not _may_begin(data, at, step, wanted):
+                at += _WORD
+                continue
+            end = min(at + _WORD, stop)
+            while at < end:
+                if data[at] == wanted[0] and _matches(data, at, wanted):
+                    # From the string of the match before this one: matches come in order.
+                    string = _string_at(offsets, string, at)
+                    last = offsets[string + 1]
+                    # Strings lie back to back: a match across two of them is none.
+                    if at + length <= last:
+                        out[string] = True
+                        at = max(at, last - 1)
+                at += 1
+
+
+@leaf
+def _has_pair(data: U8, at: np.uint64, step: np.uint64, first: np.uint8, second: np.uint8) -> bool:
+    """True if any of the next bytes is `first` and the one after it `second`; without a branch: wide registers."""
+    found = np.uint8(0)
+    for i in range(np.uint64(_BLOCK)):
+        found |= np.uint8(data[at + i] == first) & np.uint8(data[at + i + step] == second)
+    return bool(found)
+
+
+@leaf
+def _may_begin(data: U8, at: int, step: int, wanted: U8) -> bool:
+    """False if none of the next eight places holds the first two bytes (a zero byte in a word: Mycroft, 1987)."""
+    address, first, second = data.ctypes.data, np.uint64(wanted[0]) * _ONES, np.uint64(wanted[step]) * _ONES
+    differ = (word_at(address, at) ^ first) | (word_at(address, at + step) ^ second)
+    return bool((differ - _ONES) & ~differ & _TOPS)
 
 
 @kernel

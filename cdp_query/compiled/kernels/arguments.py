@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cdp_store.arrays import I32, I64, U8, U32, U64
+from cdp_store.arrays import I32, I64, U8, U16, U32, U64
 
 
 class Tables(NamedTuple):
@@ -26,10 +26,10 @@ class Memory(NamedTuple):
     """Working memory for one morsel.
 
     Per row: masks u8[depth, rows], kept u8[slots, rows], asked u8[rows], window u32[rows], sums i64[rows] and days
-    u64[rows], which are the same memory. Per event of a chunk: running i64[events + 1], totals of those before it.
-    event_masks u8[depth, .] and scratch u8 hold either. Per row, only if a leaf is about gathered events: wanted
-    u8[rows], depth u8[rows], windows u32[steps, rows], begins, ends, rows and runs u32[rows], late
-    u32[rows + 1]; if it is about returns: periods i32[rows].
+    u64[rows], which are the same memory. Per event of a chunk: running i64[events + 1], totals of those before it,
+    and event_rows u16[events + 4]. event_masks u8[depth, .] and scratch u8 hold either. Per row, only if a leaf is
+    about gathered events: wanted u8[rows], depth u8[rows], windows u32[steps, rows], begins, ends, rows and runs
+    u32[rows], late u32[rows + 1]; if it is about returns: periods i32[rows].
     """
 
     masks: U8
@@ -40,6 +40,7 @@ class Memory(NamedTuple):
     days: U64
     event_masks: U8
     running: I64
+    event_rows: U16
     scratch: U8
     wanted: U8
     depth: U8

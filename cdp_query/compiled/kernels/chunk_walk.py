@@ -99,7 +99,7 @@ def walk_chunks(
             if kind == COUNT_LEAF:
                 count_masked(run_rows, run_starts, begin, end, passes, memory.running, window)
             elif kind == DAYS_LEAF:
-                mark_days(leaf_row, chunk, begin, end, passes, memory.days)
+                mark_days(leaf_row, chunk, begin, end, passes, memory.event_rows, memory.days)
             elif kind == SUM_LEAF:
                 others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
             else:
@@ -128,11 +128,11 @@ def _hand_on(
     if kind == FILL_LEAF:
         fill_chunk(chunk, first, last, passes, asked, memory.runs, latest_ms, memory.late, window, numbers)
     elif kind == TREND_LEAF:
-        tally_chunk(leaf_row, chunk, first, last, passes, asked, window, memory.days, numbers)
+        tally_chunk(leaf_row, chunk, first, last, passes, asked, memory.event_rows, window, memory.days, numbers)
     elif kind == ENTRY_LEAF:
         enter_chunk(chunk, first, last, passes, numbers)
     elif kind == RETURN_LEAF:
-        return_chunk(leaf_row, chunk, first, last, passes, numbers, memory.periods, memory.days)
+        return_chunk(leaf_row, chunk, first, last, passes, memory.event_rows, numbers, memory.periods, memory.days)
 
 
 @leaf

@@ -11,67 +11,46 @@ from cdp_query.compiled.kernels.layout import (
     CHUNK_EVENTS,
     CHUNK_IS_WIDE,
     CHUNK_TIMES,
-    LEAF_DAY_COUNT,
-    LEAF_DAYS,
     LEAF_HIGH,
     LEAF_LOW,
     LEAF_NEGATED,
 )
+from cdp_query.compiled.kernels.periods import period_of, period_table, rows_of_events
 from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray
 from cdp_store.kernels.jit import leaf
-
-_DAY_MS = np.uint64(86_400_000)
-
-
-@leaf
-def _day_of(starts: I64, time: int) -> int:
-    """The day of an instant: a guess by division is a clock change away at most."""
-    last = np.uint64(starts.shape[0] - 2)
-    day = min(np.uint64(max(time - starts[0], 0)) // _DAY_MS, last)
-    while day > np.uint64(0) and time < starts[day]:
-        day -= np.uint64(1)
-    while day < last and time >= starts[day + np.uint64(1)]:
-        day += np.uint64(1)
-    return int(np.int64(day))
 
 
 @leaf
 def _mark(
-    run_rows: U16,
-    run_starts: U32,
-    times: AnyArray,
-    base: int,
-    first: int,
-    last: int,
-    passes: U8,
-    starts: I64,
-    days: U64,
+    times: AnyArray, delta: int, start: int, rows: U16, passes: U8, edges: I64, blocks: U32, bits: np.uint64, days: U64
 ) -> None:
-    # Over events, not runs: a loop over a run's few events would end unpredictably.
-    run, origin = np.uint64(first), np.uint64(run_starts[first])
-    for i in range(origin, np.uint64(run_starts[last])):
-        run += np.uint64(i == np.uint64(run_starts[run + np.uint64(1)]))
-        day = _day_of(starts, int(base + np.int64(times[i])))
-        days[run_rows[run]] |= np.uint64(passes[i - origin]) << np.uint64(day)
+    end = edges[edges.shape[0] - 1] - edges[0] - 1
+    for i in range(np.uint64(rows.shape[0])):
+        # What lies outside of the days does not pass, and counts for none.
+        since = min(max(delta + np.int64(times[np.uint64(start) + i]), 0), end)
+        days[rows[i]] |= np.uint64(passes[i]) << period_of(edges, blocks, bits, int(since))
 
 
 @leaf
-def mark_days(leaf_row: I64, chunk: I64, first: int, last: int, passes: U8, days: U64) -> None:
-    """Sets the bit of its date in days[row] for each event of the runs that passes."""
+def mark_days(leaf_row: I64, chunk: I64, first: int, last: int, passes: U8, rows: U16, days: U64) -> None:
+    """Sets the bit of its date in days[row] for each event of the runs that passes; `rows` u16 is working memory."""
     run_rows, run_starts = run_arrays(chunk, last)
-    starts = i64s(leaf_row[LEAF_DAYS], leaf_row[LEAF_DAY_COUNT])
-    base, events, address = chunk[CHUNK_BASE_MS], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
+    edges, blocks, bits = period_table(leaf_row)
+    delta, events, address = chunk[CHUNK_BASE_MS] - edges[0], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
+    # Over events, not runs: a loop over a run's few events would end unpredictably.
+    own = rows[: rows_of_events(run_rows, run_starts, first, last, rows)]
+    start = int(np.int64(run_starts[first]))
     if chunk[CHUNK_IS_WIDE]:
-        _mark(run_rows, run_starts, i64s(address, events), base, first, last, passes, starts, days)
+        _mark(i64s(address, events), delta, start, own, passes, edges, blocks, bits, days)
     else:
-        _mark(run_rows, run_starts, u32s(address, events), base, first, last, passes, starts, days)
+        _mark(u32s(address, events), delta, start, own, passes, edges, blocks, bits, days)
 
 
 @leaf
 def day_bit(leaf_row: I64, time: int) -> np.uint64:
     """The bit of the date of an instant."""
-    starts = i64s(leaf_row[LEAF_DAYS], leaf_row[LEAF_DAY_COUNT])
-    return np.uint64(1) << np.uint64(_day_of(starts, time))
+    edges, blocks, bits = period_table(leaf_row)
+    return np.uint64(1) << period_of(edges, blocks, bits, time - edges[0])
 
 
 @leaf

@@ -166,7 +166,7 @@ def return_leaf(
     _begin_returns(tables.bounds[number, argument, BOUND_RETURNED], morsel, memory.days[:n])
     note_leaf(tables, results, number, argument, counters)
     walk_leaf(tables, memory, number, argument, RETURN_LEAF, morsel, mask, False, memory.window, entries, counters)
-    tally_cohorts(leaf_row, rows, entries, periods, days, results.output)
+    tally_cohorts(leaf_row, rows, entries, periods, days, memory.runs, results.output)
 
 
 @leaf

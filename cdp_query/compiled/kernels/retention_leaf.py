@@ -11,16 +11,13 @@ from cdp_query.compiled.kernels.layout import (
     CHUNK_EVENTS,
     CHUNK_IS_WIDE,
     CHUNK_TIMES,
-    LEAF_BLOCK_BITS,
-    LEAF_BLOCK_COUNT,
-    LEAF_BLOCKS,
     LEAF_EDGE_COUNT,
-    LEAF_EDGES,
     LEAF_PERIODS,
     LEAF_TO_THE_END,
     LEAF_UNIT,
     LEAF_WITH_ENTRY,
 )
+from cdp_query.compiled.kernels.periods import period_of, period_table, rows_of_events
 from cdp_store.arrays import I32, I64, U8, U16, U32, U64, AnyArray
 from cdp_store.kernels.jit import leaf
 
@@ -53,22 +50,12 @@ def enter_chunk(chunk: I64, first: int, last: int, passes: U8, entries: I64) -> 
 
 
 @leaf
-def period_at(leaf_row: I64, time: int) -> int:
-    """The calendar period of an instant inside the table."""
-    edges, bits = i64s(leaf_row[LEAF_EDGES], leaf_row[LEAF_EDGE_COUNT]), leaf_row[LEAF_BLOCK_BITS]
-    blocks = u32s(leaf_row[LEAF_BLOCKS], leaf_row[LEAF_BLOCK_COUNT])
-    period = np.int64(blocks[np.uint64((time - edges[0]) >> bits)])
-    while time >= edges[np.uint64(period + 1)]:
-        period += 1
-    return int(period)
-
-
-@leaf
 def period_of_entries(leaf_row: I64, rows: U32, entries: I64, periods: I32) -> None:
     """periods[row] = the calendar period of its entry, for rows with one."""
+    edges, blocks, bits = period_table(leaf_row)
     for number in range(np.uint64(rows.shape[0])):
         row = rows[number]
-        periods[row] = np.int32(period_at(leaf_row, entries[row]))
+        periods[row] = np.int32(period_of(edges, blocks, bits, entries[row] - edges[0]))
 
 
 @leaf
@@ -82,77 +69,85 @@ def _elapsed(gap: int, unit: int, inverse: float) -> int:
 @leaf
 def _return(
     leaf_row: I64,
-    run_rows: U16,
-    run_starts: U32,
     times: AnyArray,
     base: int,
-    first: int,
-    last: int,
+    start: int,
+    rows: U16,
     passes: U8,
     entries: I64,
     periods: I32,
     returned: U64,
 ) -> None:
-    origin, is_masked, to_the_end = np.uint64(run_starts[first]), passes.shape[0] > 0, leaf_row[LEAF_TO_THE_END] != 0
-    count, unit, delay = leaf_row[LEAF_PERIODS], leaf_row[LEAF_UNIT], int(leaf_row[LEAF_WITH_ENTRY] == 0)
-    inverse = 1.0 / max(unit, 1)
-    for run in range(np.uint64(first), np.uint64(last)):
-        row = run_rows[run]
-        entry, stop = entries[row], np.uint64(run_starts[run + np.uint64(1)])
-        # A run is in order of time: its last event tells whether any comes after the entry.
-        if base + np.int64(times[stop - np.uint64(1)]) < entry + delay:
-            continue
-        found = np.uint64(0)
-        for i in range(np.uint64(run_starts[run]), stop):
-            time = base + np.int64(times[i])
-            if time < entry + delay or (is_masked and not passes[i - origin]):
-                continue
-            if unit:
-                period = _elapsed(time - entry, unit, inverse)
-            else:
-                period = period_at(leaf_row, int(time)) - int(np.int64(periods[row]))
-            if period >= count:
-                if to_the_end:
-                    found |= np.uint64(1) << np.uint64(count - 1)
-                break  # later ones are beyond as well
-            found |= np.uint64(1) << np.uint64(period)
-        returned[row] |= found
+    is_masked, to_the_end, unit = passes.shape[0] > 0, int(leaf_row[LEAF_TO_THE_END] != 0), leaf_row[LEAF_UNIT]
+    last, delay, inverse = leaf_row[LEAF_PERIODS] - 1, int(leaf_row[LEAF_WITH_ENTRY] == 0), 1.0 / max(unit, 1)
+    edges, blocks, bits = period_table(leaf_row)
+    end = edges[edges.shape[0] - 1] - edges[0] - 1
+    # Over events, not runs, and without a branch for each: which of them come after an entry cannot be predicted.
+    for i in range(np.uint64(rows.shape[0])):
+        row, time = rows[i], int(base + np.int64(times[np.uint64(start) + i]))
+        gap = time - entries[row]
+        if unit:
+            period = _elapsed(gap, unit, inverse)
+        else:
+            own = period_of(edges, blocks, bits, int(min(max(time - edges[0], 0), end)))
+            period = int(np.int64(own)) - int(np.int64(periods[row]))
+        counts = int(gap >= delay) & (int(period <= last) | to_the_end)
+        if is_masked:
+            counts &= int(np.int64(passes[i]))
+        returned[row] |= np.uint64(counts) << np.uint64(min(max(period, 0), last))
 
 
 @leaf
 def return_chunk(
-    leaf_row: I64, chunk: I64, first: int, last: int, passes: U8, entries: I64, periods: I32, returned: U64
+    leaf_row: I64,
+    chunk: I64,
+    first: int,
+    last: int,
+    passes: U8,
+    rows: U16,
+    entries: I64,
+    periods: I32,
+    returned: U64,
 ) -> None:
-    """Sets bit p of returned[row] for each event of the row's run in the p-th period after its entry."""
+    """Sets bit p of returned[row] for each event of the row's run in the p-th period after its entry.
+
+    `rows` u16 is working memory.
+    """
     run_rows, run_starts = run_arrays(chunk, last)
     base, events, address = chunk[CHUNK_BASE_MS], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
+    own = rows[: rows_of_events(run_rows, run_starts, first, last, rows)]
+    start = int(np.int64(run_starts[first]))
     if chunk[CHUNK_IS_WIDE]:
-        wide = i64s(address, events)
-        _return(leaf_row, run_rows, run_starts, wide, base, first, last, passes, entries, periods, returned)
+        _return(leaf_row, i64s(address, events), base, start, own, passes, entries, periods, returned)
     else:
-        narrow = u32s(address, events)
-        _return(leaf_row, run_rows, run_starts, narrow, base, first, last, passes, entries, periods, returned)
+        _return(leaf_row, u32s(address, events), base, start, own, passes, entries, periods, returned)
 
 
 @leaf
-def tally_cohorts(leaf_row: I64, rows: U32, entries: I64, periods: I32, returned: U64, output: I64) -> None:
+def tally_cohorts(
+    leaf_row: I64, rows: U32, entries: I64, periods: I32, returned: U64, chosen: U32, output: I64
+) -> None:
     """Adds each row to its cohort: users, its latest entry, and the periods in which it returned.
 
-    `output` i64[cohorts of users, then cohorts of latest entries, then cohorts x periods].
+    `output` i64[cohorts of users, then cohorts of latest entries, then cohorts x periods]. `chosen` u32[rows] is
+    working memory.
     """
-    cohorts, count = leaf_row[LEAF_EDGE_COUNT] - 1, leaf_row[LEAF_PERIODS]
+    cohorts, count, found = leaf_row[LEAF_EDGE_COUNT] - 1, leaf_row[LEAF_PERIODS], np.uint64(0)
     for number in range(np.uint64(rows.shape[0])):
         row = rows[number]
-        own, bits = np.int64(periods[row]), returned[row]
-        if leaf_row[LEAF_TO_THE_END]:
-            bits = _filled_below(bits)
+        own = np.int64(periods[row])
         output[own] += 1
         output[cohorts + own] = max(output[cohorts + own], entries[row])
-        cell = 2 * cohorts + own * count
-        while bits != np.uint64(0):
-            output[cell] += np.int64(bits & np.uint64(1))
-            bits >>= np.uint64(1)
-            cell += 1
+        # Listed first, without a branch for each: which rows returned cannot be predicted.
+        chosen[found] = row
+        found += np.uint64(returned[row] != np.uint64(0))
+    for number in range(found):
+        row = chosen[number]
+        bits, cell = returned[row], 2 * cohorts + np.int64(periods[row]) * count
+        if leaf_row[LEAF_TO_THE_END]:
+            bits = _filled_below(bits)
+        for period in range(np.uint64(count)):
+            output[np.uint64(cell) + period] += np.int64((bits >> period) & np.uint64(1))
 
 
 @leaf
