@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import i64s, u32s
+from cdp_query.compiled.kernels.event_periods import period_of, period_table, rows_of_events
 from cdp_query.compiled.kernels.event_walk import run_arrays
 from cdp_query.compiled.kernels.layout import (
     CHUNK_BASE_MS,
@@ -12,7 +13,6 @@ from cdp_query.compiled.kernels.layout import (
     CHUNK_IS_WIDE,
     CHUNK_TIMES,
 )
-from cdp_query.compiled.kernels.periods import period_of, period_table, rows_of_events
 from cdp_store.arrays import I64, U8, U16, U32, U64, AnyArray
 from cdp_store.kernels.jit import leaf
 
