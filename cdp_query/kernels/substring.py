@@ -51,11 +51,12 @@ def strings_containing(offsets: AnyArray, data: U8, wanted: U8, out: AnyArray) -
 
 @leaf
 def _has_pair(data: U8, at: np.uint64, step: np.uint64, first: np.uint8, second: np.uint8) -> bool:
-    """True if any of the next bytes is `first` and the one after it `second`; without a branch: wide registers."""
-    found = np.uint8(0)
+    """True if any of the next bytes is `first` and the one after it `second`."""
+    found = False
     for i in range(np.uint64(_BLOCK)):
-        found |= np.uint8(data[at + i] == first) & np.uint8(data[at + i + step] == second)
-    return bool(found)
+        # Truths alone, and no branch: a wide register then compares as many bytes as it holds.
+        found |= (data[at + i] == first) & (data[at + i + step] == second)
+    return found
 
 
 @leaf

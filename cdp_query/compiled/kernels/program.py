@@ -49,6 +49,8 @@ from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, kernel, leaf
 from cdp_store.limits import MORSEL_ROWS
 
+_AT_ONCE = 1024  # rows of a mask that are looked at before the next decision
+
 
 @kernel
 def run_program(tables: Tables, memory: Memory, results: Results, first_part: int, last_part: int) -> None:
@@ -173,10 +175,11 @@ def _combine(operation: int, mask: U8, other: U8) -> None:
 
 @leaf
 def _any(mask: U8) -> bool:
-    for start in range(0, mask.shape[0], 1024):
-        found = np.uint8(0)
-        for i in range(start, min(start + 1024, mask.shape[0])):
-            found |= mask[i]
+    for start in range(0, mask.shape[0], _AT_ONCE):
+        found = False
+        # Truths alone: a byte would grow to 64 bits, and a register hold an eighth of them.
+        for i in range(np.uint64(start), np.uint64(min(start + _AT_ONCE, mask.shape[0]))):
+            found |= mask[i] != np.uint8(0)
         if found:
             return True
     return False
@@ -184,11 +187,11 @@ def _any(mask: U8) -> bool:
 
 @leaf
 def _all(mask: U8) -> bool:
-    for start in range(0, mask.shape[0], 1024):
-        holds = np.uint8(1)
-        for i in range(start, min(start + 1024, mask.shape[0])):
-            holds &= mask[i]
-        if not holds:
+    for start in range(0, mask.shape[0], _AT_ONCE):
+        misses = False
+        for i in range(np.uint64(start), np.uint64(min(start + _AT_ONCE, mask.shape[0]))):
+            misses |= mask[i] == np.uint8(0)
+        if misses:
             return False
     return True
 
