@@ -25,9 +25,11 @@ from cdp_query.limits import SEQUENCE_STEPS_MAX
 from cdp_query.matching.matcher import Matcher
 from cdp_query.matching.matchers import compile_condition
 from cdp_query.matching.ranges import range_of
+from cdp_query.tree.walk import descendants
 from cdp_store.memory.schema import SchemaReading
 
 NO_SCHEMA = SchemaReading({}, {}, {})
+_TIMES = tree.Moment | tree.TimeTest | tree.Anniversary
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Findings:
 
     twins: dict[int, tuple[tree.Node, Mapping[int, int]]] = field(default_factory=dict)
     names: dict[int, tuple[tree.Question, Names]] = field(default_factory=dict)
+    matchers: dict[int, tuple[tree.Condition, Matcher]] = field(default_factory=dict)  # of conditions without a time
 
 
 @dataclass(slots=True)
@@ -257,8 +260,17 @@ class Binder:
     def _matcher(self, condition: tree.Condition) -> Matcher:
         known = self._matchers.get(id(condition))
         if known is None:
-            known = self._matchers[id(condition)] = compile_condition(condition, self.context)
+            known = self._matchers[id(condition)] = self._compiled(condition)
         return known
+
+    def _compiled(self, condition: tree.Condition) -> Matcher:
+        found = self.findings.matchers.get(id(condition))
+        if found is not None:
+            return found[1]
+        compiled = compile_condition(condition, self.context)
+        if not any(isinstance(part, _TIMES) for part in descendants(condition)):
+            self.findings.matchers[id(condition)] = condition, compiled
+        return compiled
 
     def _interval(self, window: tree.Window) -> Interval:
         known = self._intervals.get(id(window))

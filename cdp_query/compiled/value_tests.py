@@ -29,6 +29,7 @@ from cdp_store.memory.view import PartitionView
 from cdp_store.values import TEXT_KINDS, Kind
 
 _FOUR: Final = struct.Struct("=4q")  # the head of a row, and each slot
+_TEST: Final = "value test"
 _FEW: Final = 2  # codes that a slot holds itself
 _NO_SLOT: Final = _FOUR.pack(MODE_OTHER_TYPE, 0, 0, 0)
 
@@ -61,7 +62,14 @@ class ValueTest:
 
 
 def value_test(matcher: Matcher) -> ValueTest:
-    """The part of a test that does not depend on a partition."""
+    """The part of a test that does not depend on a partition, kept with the matcher."""
+    known = matcher.described.get(_TEST)
+    if not isinstance(known, ValueTest):
+        known = matcher.described[_TEST] = _value_test(matcher)
+    return known
+
+
+def _value_test(matcher: Matcher) -> ValueTest:
     slots, kept = [_NO_SLOT] * KINDS, list[AnyArray]()
     if matcher.everything:
         return ValueTest.of(matcher, (_NO_SLOT, *[_FOUR.pack(MODE_EVERYTHING, 0, 0, 0)] * (KINDS - 1)), (), ())

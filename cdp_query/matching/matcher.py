@@ -30,7 +30,7 @@ class Matcher:
     numbers, times: any of these ranges; instants: decided on arrays of times i64; flags: these booleans; text: decided
     per distinct string (string or large_string in, boolean out); substring: contained in the strings that pass, if that
     is all that `text` tests; typed: selects the strings of the condition's type, if not all are; lists: decided on
-    distinct lists; everything: any value at all.
+    distinct lists; everything: any value at all; described: what compiled kernels are told about these.
     """
 
     numbers: tuple[Range, ...] = ()
@@ -44,6 +44,7 @@ class Matcher:
     instants: Callable[[I64], Bools] | None = None
     substring: bytes | None = None
     typed: TextDecision | None = field(default=None, compare=False)
+    described: dict[str, object] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def decides(self, kind: Kind) -> bool:
         """Tests whether values of this kind are of the condition's type."""
