@@ -16,6 +16,7 @@ from cdp_router.background import Background
 from cdp_router.process.open_files import allow_many_open_files
 
 EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
+AFTER_SHARDS: Final = "--after-shards"  # a router begins with a line of its standard input, when all shards are ready
 
 
 class Report(msgspec.Struct, omit_defaults=True):
