@@ -42,6 +42,27 @@ def test_an_arena_is_a_dict_that_numbers_its_keys(batches: list[list[bytes]], na
     assert np.diff(offsets.astype(np.int64)).tolist() == [len(text) for text in model]
 
 
+@given(st.lists(TEXTS, max_size=120, unique=True), st.data(), st.sampled_from([0, 50, 1 << 31]))
+@settings(max_examples=100)
+def test_filled_strings_are_found_however_often_it_is_searched_between(
+    texts: list[bytes], data: st.DataObject, narrow_bytes_max: int
+) -> None:
+    arena, filled = StringArena(KEY, narrow_bytes_max), 0
+    while filled < len(texts):
+        match data.draw(st.sampled_from(["fill", "insert", "find", "copy"])):
+            case "fill":
+                part = Strings.of(texts[filled : (filled := data.draw(st.integers(filled, len(texts))))])
+                arena.fill(part.offsets, part.data)
+            case "insert":
+                assert insert(arena, [texts[filled], *texts[:filled]]) == [filled, *range(filled)]
+                filled += 1
+            case "find":
+                assert find(arena, texts) == [entry if entry < filled else -1 for entry in range(len(texts))]
+            case "copy":
+                arena = arena.copy()
+    assert find(arena, texts) == list(range(len(texts)))
+
+
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=20), st.data())
 @settings(max_examples=50)
 def test_gather_gives_entries_in_the_order_asked(texts: list[bytes], data: st.DataObject) -> None:
