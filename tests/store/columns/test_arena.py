@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cdp_store.columns.arena import StringArena, hash_strings
 from cdp_store.columns.growable import Growable
 from cdp_store.kernels import tables
+from cdp_store.limits import MAPPED_BYTES_MIN
 from cdp_store.records.records import Strings
 from tests.shards import KEY
 
@@ -129,3 +130,16 @@ def test_what_a_reader_took_of_a_growable_array_stays(parts: list[list[int]]) ->
     assert growable.filled().tolist() == whole
     for array, expected in taken:
         assert array.tolist() == expected
+
+
+@pytest.mark.parametrize("count", [0, 10, MAPPED_BYTES_MIN // 8 - 1, MAPPED_BYTES_MIN // 8, MAPPED_BYTES_MIN])
+def test_an_emptied_array_has_room_for_as_much_if_that_is_free(count: int) -> None:
+    before = Growable(np.int64)
+    before.extend(np.arange(count))
+    after = before.emptied()
+    assert after.count == 0 and before.count == count
+    assert after.nbytes <= 64 * 8, "what is not used yet takes no memory"
+    room = after.buffer
+    after.extend(np.arange(count))
+    assert after.filled().tolist() == before.filled().tolist()
+    assert (after.buffer is room) == (count <= 64 or count * 8 >= MAPPED_BYTES_MIN)
