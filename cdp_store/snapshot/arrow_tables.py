@@ -127,10 +127,15 @@ def summary_of(table: pa.Table) -> tuple[npt.NDArray[np.uint32], I64, I64, I64]:
     return rows, counts, instants_of(table, "first"), instants_of(table, "last")
 
 
+def without_levels(table: pa.Table) -> pa.Table:
+    """The table with its columns without nulls marked as such: a start would decode a level for each of their values,
+    a tenth of its work."""
+    fields = [field.with_nullable(bool(table.column(at).null_count)) for at, field in enumerate(table.schema)]
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields, table.schema.metadata))
+
+
 def to_parquet(table: pa.Table) -> pa.Buffer:
     """Parquet bytes of a table, each column in the encoding that suits its type."""
-    # A column without nulls says so: else its reader decodes a level for each value, a tenth of what a start spends.
-    table = _nullable(table, [bool(column.null_count) for column in table.columns])
     encodings, codecs, dictionaries = dict[str, str](), dict[str, str](), list[str]()
     for field in table.schema:
         encoding, codecs[field.name] = _encoding(field)
@@ -154,12 +159,6 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _nullable(table: pa.Table, allowed: Sequence[bool]) -> pa.Table:
-    """The table with columns that may have nulls as given."""
-    fields = [field.with_nullable(may) for field, may in zip(table.schema, allowed, strict=True)]
-    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields, table.schema.metadata))
-
-
 def _encoding(field: pa.Field) -> tuple[str | None, str]:
     if pa.types.is_uint64(field.type) or pa.types.is_boolean(field.type):
         return _PLAIN  # hashes, and what takes a bit
@@ -176,11 +175,9 @@ def from_parquet(name: str, data: pa.Buffer) -> pa.Table:
     """The table in Parquet bytes; SnapshotDamaged if they are none."""
     try:
         # Files are small or many, and shards start at the same time: threads and read-ahead cost more than they save.
-        table = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise SnapshotDamaged(name, str(error)) from error
-    # Tables of several files are concatenated: whether one of them has nulls must not make their schemas differ.
-    return _nullable(table, [True] * table.num_columns)
 
 
 def union_of_keys(chunks: Sequence[EventChunk]) -> list[ColumnKey]:
