@@ -59,7 +59,7 @@ from cdp_router.observing.settings import Settings
 from cdp_router.process import warm_up
 from cdp_router.process.data_directory import open_keys
 from cdp_router.process.serving import Serving
-from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
+from cdp_router.process.supervised import AFTER_SHARDS, EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
@@ -114,7 +114,7 @@ class _Doors:
 
 
 async def _serve(
-    directory: ClusterDirectory, doors: _Doors, number: int, shards_at: dict[int, str] | None, *, is_alone: bool
+    directory: ClusterDirectory, doors: _Doors, number: int, shards_at: Callable[[], str], *, is_alone: bool
 ) -> None:
     credentials = doors.credentials()
     check_listening(doors.address, has_keys=doors.keys.keys() is not None)
@@ -126,7 +126,8 @@ async def _serve(
     rates, settings = Rates(), Settings.from_environment()
     observing = Observing(f"router-{number}" if number else "router", settings, settings.metrics_of_router(number))
     background, director = Background(observing.background.failed), Director(routing)
-    book = AddressBook(directory, routing, partial(GrpcShardClient, link=link), shards_at, background)
+    addresses = msgspec.json.decode(shards_at(), type=dict[int, str])
+    book = AddressBook(directory, routing, partial(GrpcShardClient, link=link), addresses, background)
     book.read()
     await director.look()
     secrets = derived(cluster, AUDIT_CHAIN), derived(cluster, AUDITED_PEOPLE)
@@ -218,6 +219,11 @@ def _doors(arguments: argparse.Namespace) -> _Doors:
     return _Doors(arguments.address, open_keys(ClusterDirectory(arguments.data), arguments.keys), tls, asks)
 
 
+def _line_of_supervisor() -> str:
+    """The line that a supervisor writes once all shards are ready; ends the process if the supervisor is gone."""
+    return sys.stdin.readline() or sys.exit(0)
+
+
 def main() -> None:
     """Parses arguments and serve."""
     parser = argparse.ArgumentParser(description="Serve the router of a cluster.")
@@ -226,6 +232,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=0, help="number of this router among several on this machine")
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--shards-at", help="addresses of shards, as JSON, if addresses.json could not be written")
+    parser.add_argument(AFTER_SHARDS, action="store_true", help="read --shards-at from standard input, and begin then")
     parser.add_argument("--keys", type=Path, help="the file of API keys; else keys.json in the data directory")
     add_tls_arguments(parser)
     parser.add_argument("--any-client", action="store_true", help="clients need not show a certificate")
@@ -234,7 +241,7 @@ def main() -> None:
     try:
         directory = ClusterDirectory(arguments.data)
         doors = _doors(arguments)
-        shards_at = msgspec.json.decode(arguments.shards_at, type=dict[int, str]) if arguments.shards_at else None
+        shards_at = _line_of_supervisor if arguments.after_shards else lambda: arguments.shards_at or "{}"
         run_process(lambda: _serve(directory, doors, arguments.number, shards_at, is_alone=arguments.alone))
     except (StoreError, RouterError, CredentialsUnusable) as error:
         _LOG.error("%s", error)

@@ -18,6 +18,7 @@ from cdp_router.observing.logs import start_logging
 from cdp_router.observing.observing import Observing
 from cdp_router.observing.settings import Settings
 from cdp_router.process import warm_up
+from cdp_router.process.kernel_list import load_or_run
 from cdp_router.process.serving import Serving
 from cdp_router.process.supervised import EXIT_REFUSED, Report, report, run_process
 from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
@@ -53,7 +54,7 @@ async def _serve(
     is_alone: bool,
 ) -> None:
     if warm_up.is_wanted():
-        warm_up.warm_kernels()
+        load_or_run(warm_up.warm_kernels)
     cluster = directory.load()
     directory.check_shard(shard)
     settings = Settings.from_environment()

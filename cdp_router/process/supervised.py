@@ -16,6 +16,7 @@ from cdp_router.background import Background
 from cdp_router.process.open_files import allow_many_open_files
 
 EXIT_REFUSED: Final = 78  # "configuration": starting again will not help
+AFTER_SHARDS: Final = "--after-shards"  # a router begins with a line of its standard input, when all shards are ready
 
 
 class Report(msgspec.Struct, omit_defaults=True):
@@ -33,13 +34,14 @@ def report(line: Report) -> None:
 
 
 def report_ready(port: int) -> None:
-    """Reports that the process serves on a port.
+    """Reports that the process serves on a port, and begins to search for garbage in cycles.
 
     Present objects stay: from here on the search for garbage in cycles skips them, because it would hold up every
     call for a tenth of a second now and then. (Partitions hold no cycles: their objects are freed at once.)
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     report(Report("ready", port=port))
 
 
@@ -77,7 +79,11 @@ class _WithoutPandas(MetaPathFinder):
 
 
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a process's coroutine on the fast event loop."""
+    """Runs a process's coroutine on the fast event loop, without a search for garbage in cycles until it is ready.
+
+    While kernels and data are loaded, such searches would find little and cost a tenth of the start.
+    """
+    gc.disable()
     allow_many_open_files()
     sys.meta_path.insert(0, _WithoutPandas())
     uvloop.run(main())

@@ -16,7 +16,7 @@ import msgspec
 
 from cdp_router.background import awaited
 from cdp_router.cluster.topology import ClusterDirectory
-from cdp_router.process.supervised import EXIT_REFUSED, Report
+from cdp_router.process.supervised import AFTER_SHARDS, EXIT_REFUSED, Report
 from cdp_router.security.tls.loopback import is_loopback
 from cdp_store.errors import DirectoryDamaged
 from cdp_store.log.local import NO_ROOM
@@ -63,8 +63,13 @@ class Child:
 
     async def start(self, tell: Callable[[str], None]) -> bool:
         """Starts the process and waits until it is ready; False when it ended instead."""
+        await self.launch()
+        return await self.wait_ready(tell)
+
+    async def launch(self, *options: str) -> None:
+        """Starts the process, with these options for this one start, and does not wait for it."""
         command = [sys.executable, "-m", self._module, *self._arguments, "--address", self.address]
-        command += self.more_arguments
+        command += [*self.more_arguments, *options]
         with self._log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -76,9 +81,14 @@ class Child:
                 # The output of gRPC's own library is no JSON line, and any client can cause it.
                 env={"GRPC_VERBOSITY": "NONE", **os.environ, "PYTHONUNBUFFERED": "1"},
             )
-        return await self._wait_ready(tell)
 
-    async def _wait_ready(self, tell: Callable[[str], None]) -> bool:
+    def say(self, line: str) -> None:
+        """Writes a line to the process's standard input; one that has ended reads none."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+
+    async def wait_ready(self, tell: Callable[[str], None]) -> bool:
+        """Waits until the launched process is ready; False when it ended instead."""
         assert self._process is not None and self._process.stdout is not None
         async for line in self._process.stdout:
             said = msgspec.json.decode(line, type=Report)
@@ -197,16 +207,22 @@ class Supervisor:
             await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
 
     async def _start(self) -> None:
-        await self._start_all(list(self._shards.values()))
+        # All together: a router that waits for the shards has loaded everything it needs by the time they are ready.
+        await asyncio.gather(*(shard.launch() for shard in self._shards.values()))
+        await asyncio.gather(*(router.launch(AFTER_SHARDS) for router in self._routers))
+        await self._all_ready(list(self._shards.values()))
         self._tell_addresses()
-        await self._start_all(self._routers)
+        for router in self._routers:
+            router.say(router.more_arguments[-1] if router.more_arguments else "{}")
+        await self._all_ready(self._routers)
         if self._gateway_port is not None:
             self._gateways.append(self._gateway(self._gateway_port))
-            await self._start_all(self._gateways)
+            await self._gateways[0].launch()
+            await self._all_ready(self._gateways)
 
-    async def _start_all(self, children: Sequence[Child]) -> None:
-        started = await asyncio.gather(*(child.start(self._tell) for child in children))
-        for child, is_ready in zip(children, started, strict=True):
+    async def _all_ready(self, children: Sequence[Child]) -> None:
+        ready = await asyncio.gather(*(child.wait_ready(self._tell) for child in children))
+        for child, is_ready in zip(children, ready, strict=True):
             if not is_ready:
                 raise ClusterFailed(self._epitaph(child))
 

@@ -30,15 +30,20 @@ def hash_strings(key: HashKey, table: Strings) -> U64:
 
 
 class StringArena:
-    """Maps byte strings to entry numbers 0, 1, 2 ... and back; insertion and look-up are vectorised."""
+    """Maps byte strings to entry numbers 0, 1, 2 ... and back; insertion and look-up are vectorised.
 
-    __slots__ = ("_bytes", "_entry_bits", "_key", "_narrow_bytes_max", "_offsets", "_slots")
+    The first look-up or insertion after `fill` enters the filled strings into the slots: a start fills every arena, and
+    few of them are searched soon. So a look-up may change an arena, and needs the same lock as an insertion.
+    """
+
+    __slots__ = ("_bytes", "_entry_bits", "_has_all_in_slots", "_key", "_narrow_bytes_max", "_offsets", "_slots")
 
     def __init__(self, key: HashKey, narrow_bytes_max: int = NARROW_ARENA_BYTES_MAX) -> None:
         self._key = (np.uint64(key[0]), np.uint64(key[1]))
         self._narrow_bytes_max = narrow_bytes_max
         self._slots: U32 = zeroed(_SLOTS_MIN, np.uint32)
         self._entry_bits = _entry_bits(_SLOTS_MIN)
+        self._has_all_in_slots = True
         self._offsets: Growable[np.uint32] | Growable[np.int64] = Growable(np.uint32, _SLOTS_MIN)
         self._offsets.count = 1
         self._bytes = Growable(np.uint8, 128)
@@ -60,6 +65,7 @@ class StringArena:
         """The same strings under the same numbers, apart from later ones."""
         other = StringArena((int(self._key[0]), int(self._key[1])), self._narrow_bytes_max)
         other._slots, other._entry_bits = self._slots.copy(), self._entry_bits
+        other._has_all_in_slots = self._has_all_in_slots
         other._offsets, other._bytes = self._offsets.copy(), self._bytes.copy()
         return other
 
@@ -68,12 +74,14 @@ class StringArena:
 
     def find(self, index: U32, table: Strings, hashes: U64) -> I64:
         """Entry of string index[i] of the table, -1 where absent; `hashes` is `hash_strings` of the table."""
+        self._fill_slots()
         out: I64 = np.empty(index.shape[0], np.int64)
         self._number(index, table, hashes, out, 0, -1)
         return out
 
     def insert(self, index: U32, table: Strings, hashes: U64) -> I64:
         """Entry of string index[i] of the table; absent ones are appended in order."""
+        self._fill_slots()
         out: I64 = np.empty(index.shape[0], np.int64)
         done = self._number(index, table, hashes, out, 0, self._room())
         while done < index.shape[0]:
@@ -93,9 +101,8 @@ class StringArena:
         self._offsets.extend(offsets[1:].astype(np.int64) + size)
         self._bytes.extend(data)
         if len(self) > _fill_max(self._slots.shape[0]):
-            self._rebuild(len(self) * 5 // 4 + _SLOTS_MIN)
-        else:
-            self._rebuild(self._slots.shape[0])
+            self._slots = zeroed(len(self) * 5 // 4 + _SLOTS_MIN, np.uint32)  # free until it is written
+        self._has_all_in_slots = False
 
     def get(self, entry: int) -> bytes:
         """Bytes of one entry."""
@@ -173,6 +180,12 @@ class StringArena:
         self._offsets.reserve(entries)
         if len(self) >= _fill_max(self._slots.shape[0]):
             self._rebuild(self._slots.shape[0] * 3 // 2)
+
+    def _fill_slots(self) -> None:
+        """Enters what `fill` brought since the last look-up."""
+        if not self._has_all_in_slots:
+            self._rebuild(self._slots.shape[0])
+            self._has_all_in_slots = True
 
     def _rebuild(self, capacity: int) -> None:
         self._entry_bits = _entry_bits(capacity)

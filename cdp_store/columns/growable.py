@@ -13,6 +13,8 @@ from cdp_store.limits import HUGE_BYTES_MIN, HUGE_PAGE_BYTES, MAPPED_BYTES_MIN
 # Hash tables are read at random: with pages of 4 KiB each read would also miss the cache of page addresses.
 _ADVICE: Final[int | None] = getattr(mmap, "MADV_HUGEPAGE", None)
 
+_COUNT_MIN: Final = 64
+
 T = TypeVar("T", bound=np.generic)
 
 
@@ -45,7 +47,7 @@ class Growable(Generic[T]):
 
     __slots__ = ("_buffer", "count")
 
-    def __init__(self, dtype: type[T], capacity: int = 64) -> None:
+    def __init__(self, dtype: type[T], capacity: int = _COUNT_MIN) -> None:
         self._buffer: npt.NDArray[T] = zeroed(capacity, dtype)
         self.count = 0
 
@@ -68,6 +70,11 @@ class Growable(Generic[T]):
         other = Growable(self._buffer.dtype.type, self._buffer.shape[0])
         other.extend(self.filled())
         return other
+
+    def emptied(self) -> Growable[T]:
+        """An empty array, with room for as many elements as this one has if that costs nothing until it is used."""
+        is_free = self.count * self._buffer.itemsize >= MAPPED_BYTES_MIN
+        return Growable(self._buffer.dtype.type, self.count if is_free else _COUNT_MIN)
 
     @property
     def buffer(self) -> npt.NDArray[T]:

@@ -20,6 +20,7 @@ from cdp_store.kernels import sealing
 # microseconds, and the rest is sorted once for all questions until then.
 _TAIL_EVENTS: Final = 4096
 _TAIL_SHIFT: Final = 3
+_COLUMNS: Final = ("_rows", "_names", "_times", "_ends", "_keys", "_kinds", "_raws")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,9 @@ class EventDelta:
         """A new delta holding the events from position `start` on."""
         reading = self.reading()
         rest = EventDelta(self.layout)
+        # It may well get as long: growing by doubling would copy everything once more.
+        for name in _COLUMNS:
+            setattr(rest, name, getattr(self, name).emptied())
         if start < len(self):
             first = int(reading.ends[start - 1]) if start else 0
             ends = reading.ends[start:]

@@ -20,6 +20,10 @@ class NewFiles:
 
     def add(self, partition: PartitionId, what: str, table: pa.Table) -> str:
         """Writes a table; returns the name of its file."""
+        return self.add_unmarked(partition, what, arrow_tables.without_levels(table))
+
+    def add_unmarked(self, partition: PartitionId, what: str, table: pa.Table) -> str:
+        """The same for a table that is merged with others: marks of columns without nulls would tell them apart."""
         return self._add(partition, f"{what}-{self.count:05d}.parquet", arrow_tables.to_parquet(table), table.num_rows)
 
     def add_bytes(self, partition: PartitionId, what: str, content: bytes) -> str:

@@ -191,7 +191,7 @@ class SnapshotWriter:
     ) -> tuple[dict[PartitionId, _Cold], tuple[str, ...]]:
         """The cold files for log records up to `end`, after writing missing ones; and problems."""
         held = {number: self._cold.get(number, _NO_COLD) for number in end}
-        cold = ColdFiles(files.add, self._place, {**self._files, **files.entries})
+        cold = ColdFiles(files.add_unmarked, self._place, {**self._files, **files.entries})
         with read({number: each.upto for number, each in held.items()}, end) as source:
             written = cold.write(source, {number: each.files for number, each in held.items()})
             problems = (*source.problems, *cold.problems)

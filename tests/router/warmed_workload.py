@@ -1,6 +1,8 @@
 """Run in a fresh process: warm the kernels, do what a cluster does, print which kernels compiled after warming.
 
-python -m tests.router.warmed_workload FOLDER
+python -m tests.router.warmed_workload FOLDER [LIST]
+
+With LIST it loads the kernels listed there, and makes the list if there is none.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import cdp_query.kernels
 import cdp_store.kernels
 from cdp_query.errors import QueryError
 from cdp_router.errors import RequestInvalid
+from cdp_router.process import kernel_list
 from cdp_router.process.warm_up import warm_kernels
 from tests.router.encodings import (
     DAY_MS,
@@ -253,12 +256,18 @@ def _work(folder: Path) -> None:
 
 def main() -> None:
     """Warm, work, compare."""
-    warm_kernels(lambda done, total: None)
+    ran = list[str]()
+    if len(sys.argv) > 2:
+        with patch.object(kernel_list, "warm_mark", lambda: Path(sys.argv[2])):
+            kernel_list.load_or_run(lambda: warm_kernels(lambda done, total: ran.append("step")))
+    else:
+        warm_kernels(lambda done, total: ran.append("step"))
     before = _signatures()
     _work(Path(sys.argv[1]))
     after = _signatures()
     late = {name: sorted(after[name] - before[name]) for name in after if after[name] - before[name]}
-    print(json.dumps({"warmed": sum(map(len, before.values())), "kernels": len(before), "late": late}))
+    warmed = sum(map(len, before.values()))
+    print(json.dumps({"warmed": warmed, "kernels": len(before), "late": late, "steps": len(ran)}))
 
 
 if __name__ == "__main__":

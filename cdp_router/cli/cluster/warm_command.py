@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import cdp_router
 from cdp_router.cli.console import OUT
-from cdp_store.kernels.kernel_cache import cache_directory, content_stamp
+from cdp_router.process.kernel_list import warm_mark
+from cdp_store.kernels.kernel_cache import cache_directory
 
 
 def warm() -> None:
@@ -22,7 +20,7 @@ def warm() -> None:
 
 def warm_with_progress() -> None:
     """Compile all kernels with a progress line, unless the cache has them."""
-    mark = _mark()
+    mark = warm_mark()
     if mark.exists():
         OUT.print(f"kernels ready (cache: {cache_directory()})", soft_wrap=True)
         return
@@ -46,12 +44,3 @@ def warm_with_progress() -> None:
 
 
 _EVALUATOR = "from cdp_router.process.warm_up import warm_evaluator; warm_evaluator()"
-_ROOMS = ("kernels", "compiled/kernels", "reports")
-
-
-def _mark() -> Path:
-    """A file that exists once these kernels have been compiled for all signatures of the warm-up."""
-    asked = hashlib.sha256((Path(cdp_router.__file__).parent / "process" / "warm_up.py").read_bytes()).hexdigest()[:12]
-    # By path: the client loads no engine. Reports say themselves what warms their kernels.
-    stamps = (content_stamp(Path(cdp_router.__file__).parents[1] / "cdp_query" / room) for room in _ROOMS)
-    return cache_directory() / f"warm-{'-'.join(stamps)}-{asked}"

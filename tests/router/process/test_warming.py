@@ -18,7 +18,12 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a fresh process compiled before and after it was warm."""
-    command = [sys.executable, "-m", "tests.router.warmed_workload", str(tmp_path_factory.mktemp("cluster"))]
+    return work(tmp_path_factory.mktemp("cluster"))
+
+
+def work(*places: Path) -> dict[str, Any]:
+    """The report of `tests.router.warmed_workload`."""
+    command = [sys.executable, "-m", "tests.router.warmed_workload", *map(str, places)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
@@ -28,6 +33,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.long
 def test_a_varied_workload_compiles_nothing_after_warming(report: dict[str, Any]) -> None:
     assert report["late"] == {}
+
+
+@pytest.mark.long
+def test_nor_after_a_start_that_loaded_the_listed_kernels_only(report: dict[str, Any], tmp_path: Path) -> None:
+    first, second = (work(tmp_path / folder, tmp_path / "warm") for folder in ("a", "b"))
+    assert first["steps"] and not second["steps"]
+    assert second["late"] == {}
+    assert second["warmed"] == report["warmed"]
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cdp_store.columns.arena import StringArena, hash_strings
 from cdp_store.columns.growable import Growable
 from cdp_store.kernels import tables
+from cdp_store.limits import MAPPED_BYTES_MIN
 from cdp_store.records.records import Strings
 from tests.shards import KEY
 
@@ -40,6 +41,27 @@ def test_an_arena_is_a_dict_that_numbers_its_keys(batches: list[list[bytes]], na
     offsets, data = arena.filled()
     assert data.tobytes() == b"".join(model)
     assert np.diff(offsets.astype(np.int64)).tolist() == [len(text) for text in model]
+
+
+@given(st.lists(TEXTS, max_size=120, unique=True), st.data(), st.sampled_from([0, 50, 1 << 31]))
+@settings(max_examples=100)
+def test_filled_strings_are_found_however_often_it_is_searched_between(
+    texts: list[bytes], data: st.DataObject, narrow_bytes_max: int
+) -> None:
+    arena, filled = StringArena(KEY, narrow_bytes_max), 0
+    while filled < len(texts):
+        match data.draw(st.sampled_from(["fill", "insert", "find", "copy"])):
+            case "fill":
+                part = Strings.of(texts[filled : (filled := data.draw(st.integers(filled, len(texts))))])
+                arena.fill(part.offsets, part.data)
+            case "insert":
+                assert insert(arena, [texts[filled], *texts[:filled]]) == [filled, *range(filled)]
+                filled += 1
+            case "find":
+                assert find(arena, texts) == [entry if entry < filled else -1 for entry in range(len(texts))]
+            case "copy":
+                arena = arena.copy()
+    assert find(arena, texts) == list(range(len(texts)))
 
 
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=20), st.data())
@@ -108,3 +130,16 @@ def test_what_a_reader_took_of_a_growable_array_stays(parts: list[list[int]]) ->
     assert growable.filled().tolist() == whole
     for array, expected in taken:
         assert array.tolist() == expected
+
+
+@pytest.mark.parametrize("count", [0, 10, MAPPED_BYTES_MIN // 8 - 1, MAPPED_BYTES_MIN // 8, MAPPED_BYTES_MIN])
+def test_an_emptied_array_has_room_for_as_much_if_that_is_free(count: int) -> None:
+    before = Growable(np.int64)
+    before.extend(np.arange(count))
+    after = before.emptied()
+    assert after.count == 0 and before.count == count
+    assert after.nbytes <= 64 * 8, "what is not used yet takes no memory"
+    room = after.buffer
+    after.extend(np.arange(count))
+    assert after.filled().tolist() == before.filled().tolist()
+    assert (after.buffer is room) == (count <= 64 or count * 8 >= MAPPED_BYTES_MIN)

@@ -10,7 +10,7 @@ from cdp_store.columns.column import narrow
 from cdp_store.events.chunk import EventChunk
 from cdp_store.events.chunk_sealing import chunk_in_order
 from cdp_store.limits import BUCKET_MS
-from cdp_store.snapshot.arrow_tables import from_parquet, to_parquet, union_of_keys
+from cdp_store.snapshot.arrow_tables import from_parquet, to_parquet, union_of_keys, without_levels
 from cdp_store.snapshot.chunk_tables import FileColumns, chunk_table, column_entry
 from cdp_store.snapshot.manifest import ChunkEntry
 from cdp_store.values import Kind
@@ -80,3 +80,10 @@ def test_a_column_that_some_chunks_lack_is_null_there() -> None:
     assert table.column("negative:int").to_pylist() == [None, -3, -200, 0, 5, 9]
     assert table.schema.field("negative:int").type == pa.int32()
     assert table.schema.field("wide:int").type == pa.int64()
+
+
+def test_columns_without_nulls_are_marked_and_read_like_others() -> None:
+    table = pa.table({"row": pa.array([1, 2], pa.uint32()), "a:int": pa.array([None, 5], pa.int32())})
+    marked = from_parquet("file", to_parquet(without_levels(table)))
+    assert [field.nullable for field in marked.schema] == [False, True]
+    assert marked.to_pydict() == table.to_pydict() == from_parquet("file", to_parquet(table)).to_pydict()
