@@ -21,7 +21,6 @@ from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.registry import REPORTS
-from cdp_query.reports.segment_members import segment_members
 from cdp_query.scan.narrowed import chunk_of, narrowed
 from cdp_query.stats import Meter
 from cdp_query.tree import Breakdown, Context, Funnel, Report
@@ -148,13 +147,11 @@ def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) 
 
 
 def _ask_parts(partition: Partition, text: str, as_of_ms: int) -> None:
-    """Reaches the kernels for parts of reports, and for what those for whole questions leave open."""
+    """Reaches the kernels for what those for whole questions leave open."""
     context = Context(as_of_ms)
     question, view = pipeline.prepare(text, None, context), partition.capture()
-    if isinstance(question, Funnel | Report):
-        pipeline.report_of_each(question, [view], Binder(context), lambda: None)
-    elif not isinstance(question, Breakdown):
-        segment_members(question, Execution(view, context, Meter(), lambda: None), Binder(context))
+    if not isinstance(question, Breakdown | Funnel | Report):
+        Execution(view, context, Meter(), lambda: None).members(Binder(context).bind(question, view.schema))
 
 
 def _ask_few(partition: Partition) -> None:
