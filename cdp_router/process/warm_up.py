@@ -41,7 +41,7 @@ _QUESTIONS: Final = (
     'plan = "p1" and age > 3',
     'plan contains "p"',
     'city = "c1"',
-    'tags has "x" and size(tags) > 0 and any(tags, place.city = "x")',
+    'tags has "x" and size(tags) > 0 and any(tags, place.city = "x") and any(tags, place.city contains "x")',
     'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "fare", "mixed")),
     'avg("A".mixed) > 1',
@@ -186,7 +186,8 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
         }
         builder.add(USER_ID, user, "AB"[number % 2], time_ms, values, f"{seed}-{number}")
         if number < 100:
-            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"]}
+            tags = ["x", {"place": {"city": "x"}}]
+            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": tags}
             attributes["gone"] = None if number % 2 else "x"
             builder.add(USER_ID, user, None, time_ms, attributes)
             # Changes so far apart that their history takes chunks with times of 64 bits.
