@@ -6,22 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from cdp_query import tree
 from cdp_query.bind.bind import Binder, Findings
 from cdp_query.compiled.find_members import find_members
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
-from cdp_query.evaluate.execute import Checkpoint, Execution
+from cdp_query.evaluate.execute import Checkpoint
 from cdp_query.language import parse
-from cdp_query.partial import Partial, capped, merge_all
+from cdp_query.partial import Partial, capped
 from cdp_query.reports.breakdown import breakdown
 from cdp_query.reports.funnel_report import FunnelPart
-from cdp_query.reports.registry import check_report, evaluate_report, run_report
+from cdp_query.reports.registry import check_report, evaluate_report
 from cdp_query.reports.value_keys import ValueKey
 from cdp_query.rules import rewrite
-from cdp_query.stats import Meter
 from cdp_store.arrays import Bools
 from cdp_store.ids import AttributeId
 from cdp_store.memory.view import PartitionView
@@ -71,8 +68,7 @@ def evaluate_all(
 ) -> Partial:
     """The contribution of some partitions to the answer."""
     if isinstance(question, tree.Funnel | tree.Report):
-        whole = _report_of_all(question, views, binder, checkpoint)
-        return whole or report_of_each(question, views, binder, checkpoint)
+        return _reported(question, views, binder, checkpoint)
     segment = question.segment if isinstance(question, tree.Breakdown) else question
     found, names = find_members(segment, views, binder, checkpoint), binder.names(question)
     population, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
@@ -96,38 +92,14 @@ def _broken_down(
     return dict(counts), rest
 
 
-def _report_of_all(
+def _reported(
     question: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
-) -> Partial | None:
-    """The contribution of all partitions to a report, if kernels can evaluate it."""
+) -> Partial:
     run = ReportRun.of(question, views, binder, checkpoint)
-    found = run_report(question, run)
-    if found is None:
-        return None
-    count, part = found
-    names = binder.names(question)
-    known = names.known_to(*(view.schema for view in views))
+    count, part = evaluate_report(question, run)
+    known = binder.names(question).known_to(*(view.schema for view in views))
     steps = part.whole.steps if isinstance(part, FunnelPart) else ()
-    return Partial(run.size, count, steps, known=known, stats=run.stats, report=part)
-
-
-def report_of_each(
-    question: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
-) -> Partial:
-    """The contribution of some partitions to a report, one after the other."""
-    return merge_all(_report(question, view, binder, checkpoint) for view in views)
-
-
-def _report(
-    question: tree.Funnel | tree.Report, view: PartitionView, binder: Binder, checkpoint: Checkpoint
-) -> Partial:
-    execution = Execution(view, binder.context, Meter(), checkpoint)
-    population = execution.population()
-    size = int(np.count_nonzero(population))
-    known = binder.names(question).known_to(view.schema)
-    count, part = evaluate_report(question, execution, binder, population)
-    steps = part.whole.steps if isinstance(part, FunnelPart) else ()
-    return Partial(size, count, steps, known=known, stats=execution.meter.nodes(), report=part)
+    return Partial(run.size(), count, steps, known=known, stats=run.meter.nodes(), report=part)
 
 
 def broken_down(question: tree.Question, by: str | None) -> tree.Question:

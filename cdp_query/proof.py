@@ -1,7 +1,6 @@
 """Proofs that one user is in a segment or is not: the verdict of every part, and the evidence for it.
 
-The evaluator of cdp_query/evaluate gives the verdicts. Tests compare it with the compiled one, which counts members.
-Evidence is gathered for the one row only.
+Each part is evaluated like a segment of its own. Evidence is gathered for the one row only.
 """
 
 from __future__ import annotations
@@ -19,13 +18,15 @@ from cdp_query.bind.bound_counts import BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.calendar.windows import Interval
+from cdp_query.compiled.find_members import find_rows
+from cdp_query.compiled.run import population_of
 from cdp_query.evaluate.completed_attempt import find_attempt
-from cdp_query.evaluate.execute import Checkpoint, Execution
-from cdp_query.evaluate.ruled_attempts import candidates_of
+from cdp_query.evaluate.execute import Checkpoint
+from cdp_query.evaluate.ruled_attempts import candidates_of, under_plain_rules
 from cdp_query.scan.attribute_history import changes_of
 from cdp_query.scan.scan import scan
 from cdp_query.scan.user_windows import anchored
-from cdp_query.stats import Meter, NodeStats
+from cdp_query.stats import NodeStats
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import TIME_MIN_MS
 from cdp_store.memory.view import PartitionView
@@ -85,16 +86,18 @@ def prove(
     segment: tree.Node, view: PartitionView, binder: Binder, row: int, shown_max: int, checkpoint: Checkpoint
 ) -> Verdict:
     """The verdict on the user in a row, with at most `shown_max` events and values for each part."""
-    execution = Execution(view, binder.context, Meter(), checkpoint)
-    prover = _Prover(execution, row, shown_max)
-    return Verdict(bool(execution.population()[row]), prover.proof(segment, binder.bind(segment, view.schema)))
+    prover, population = _Prover(view, binder, row, shown_max, checkpoint), population_of(view, binder.context)
+    proof = prover.proof(segment, binder.bind(segment, view.schema))
+    return Verdict(population is None or bool(population[row]), proof)
 
 
 @dataclass(frozen=True, slots=True)
 class _Prover:
-    execution: Execution
+    view: PartitionView
+    binder: Binder
     row: int
     shown_max: int
+    checkpoint: Checkpoint
 
     def proof(self, node: tree.Node, part: bound.BoundNode) -> Proof:
         match node, part:
@@ -107,16 +110,16 @@ class _Prover:
             case (tree.Not(item), bound.BoundNot(item=inner)):
                 proof = self.proof(item, inner)
                 return Proof(node, not proof.holds, (proof,))
-        holds = bool(self.execution.mask(part)[self.row])
+        holds = bool(find_rows(node, self.view, self.binder, self.checkpoint)[self.row])
         events, event_count = self._events(part, holds)
         return Proof(node, holds, (), events, event_count, self._values(part))
 
     def _events(self, part: bound.BoundNode, holds: bool) -> tuple[tuple[FoundEvent, ...], int]:
         if isinstance(part, bound.BoundSequence | BoundAttempts) and holds:
-            attempt = self._attempt(part if isinstance(part, BoundAttempts) else _under_plain_rules(part))
+            attempt = self._attempt(part if isinstance(part, BoundAttempts) else under_plain_rules(part))
             if attempt:
                 return attempt, len(attempt)
-        until_ms = self.execution.context.as_of_ms
+        until_ms = self.binder.context.as_of_ms
         found = {
             (event.time_ms, event.name, id(event.chunk), event.index): event
             for events, interval in _scopes(part, Interval(TIME_MIN_MS, until_ms))
@@ -130,9 +133,9 @@ class _Prover:
         return tuple(ordered[-self.shown_max :]), len(ordered)
 
     def _matching(self, events: BoundEvents, interval: Interval) -> Iterator[FoundEvent]:
-        ready = anchored(events, self.execution.view, NodeStats())
+        ready = anchored(events, self.view, NodeStats())
         for name in dict.fromkeys(ready.names):
-            for scanned in scan(self.execution.view, BoundEvents((name,), ready.where), interval, NodeStats()):
+            for scanned in scan(self.view, BoundEvents((name,), ready.where), interval, NodeStats()):
                 own = scanned.chunk.events_of_row(self.row)
                 inside = np.arange(own.start, own.stop)[scanned.mask_or_ones()[own]]
                 times = scanned.chunk.full_times()[inside] if inside.size else inside
@@ -141,7 +144,7 @@ class _Prover:
 
     def _attempt(self, part: BoundAttempts) -> tuple[FoundEvent, ...]:
         """The events of a completed attempt; empty when looking for one takes too long."""
-        for found in candidates_of(self.execution.view, part, self.row, NodeStats()):
+        for found in candidates_of(self.view, part, self.row, NodeStats()):
             attempt = find_attempt([candidate for candidate, _, _ in found], part)
             if attempt:
                 places = {candidate: (source.name, source.chunk, index) for candidate, source, index in found}
@@ -163,7 +166,7 @@ class _Prover:
                 return ()
         if attribute is None:
             return ()
-        changes = changes_of(self.execution.view, attribute, self.execution.context.as_of_ms, NodeStats())
+        changes = changes_of(self.view, attribute, self.binder.context.as_of_ms, NodeStats())
         own = np.flatnonzero(changes.rows == self.row)[-count:]
         return tuple(
             FoundValue(int(changes.times[i]), attribute, Kind(int(changes.kinds[i])), int(changes.raws[i])) for i in own
@@ -183,20 +186,3 @@ def _scopes(part: object, interval: Interval) -> Iterator[tuple[BoundEvents, Int
             own = interval  # what decides may lie outside
         for field in fields(part):
             yield from _scopes(getattr(part, field.name), own)
-
-
-def _under_plain_rules(sequence: bound.BoundSequence) -> BoundAttempts:
-    """A sequence without other rules as attempts."""
-    return BoundAttempts(
-        sequence.id,
-        sequence.steps,
-        sequence.interval,
-        sequence.until_ms,
-        sequence.within_ms,
-        -1,
-        sequence.strict_ties,
-        tree.StepOrder.ORDERED,
-        False,
-        None,
-        (),
-    )

@@ -66,6 +66,11 @@ class Meter:
         finally:
             stats.nanoseconds += time.perf_counter_ns() - started
 
+    def add(self, stats: Mapping[int, NodeStats]) -> None:
+        """Adds counters by node id."""
+        for node, own in stats.items():
+            self.node(node).add(own)
+
     def nodes(self) -> Mapping[int, NodeStats]:
         """Counters by node id."""
         return self._nodes

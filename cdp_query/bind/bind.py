@@ -73,10 +73,10 @@ class Binder:
         self,
         node: tree.Node,
         schema: SchemaReading,
-        numbers: Iterator[int] | None = None,
+        first: int = 0,
         skipped: frozenset[int] = frozenset(),
     ) -> bound.BoundNode:
-        """The bound form of a segment; nodes are numbered in written order, from 0 or as given.
+        """The bound form of a segment; nodes are numbered in written order, from `first` on.
 
         Parts that are written alike are one bound node, with the number of the first. Predicates `skipped`, by number,
         stand for everyone.
@@ -84,7 +84,7 @@ class Binder:
         found = self.findings.twins.get(id(node))
         if found is None:
             found = self.findings.twins[id(node)] = node, twins_of(node)
-        return self._node(node, schema, _Written(count() if numbers is None else numbers, found[1], skipped))
+        return self._node(node, schema, _Written(count(first), found[1], skipped))
 
     def names(self, question: tree.Question) -> Names:
         """Every name the question mentions."""

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from cdp_query.bind.bound_events import (
+    BoundEvents,
+    BoundFilter,
+    BoundProperty,
+    FilterAll,
+    FilterAny,
+    FilterNot,
+    FilterUserWindow,
+)
+from cdp_query.bind.bound_profiles import FilterDistance
+from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.descriptors import (
     ChunkTable,
+    ColumnTable,
     address_of,
     attribute_table,
     change_table,
     chunk_table_of,
+    mask_table,
     property_table,
     since_table,
     unsealed_fields,
@@ -25,11 +40,15 @@ from cdp_query.compiled.kernels.layout import (
     LEAF_KIND,
     LEAF_LAST_MS,
     PART_FIELDS,
+    RETURN_LEAF,
     TEST_FIELDS,
 )
 from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import test_row
 from cdp_query.evaluate.needs import check_bytes
+from cdp_query.scan.dropped import note_dropped
+from cdp_query.scan.scan import filter_mask
+from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.schema import SchemaReading
@@ -58,14 +77,14 @@ def _tables(numbers: SchemaReading) -> tuple[Mapping[str, int], ...]:
 class BoundProgram:
     """A program in some partitions: parts i64[parts, .], bounds i64[parts, leaves, .], tests i64[parts, tests, .].
 
-    `stats` count what was read to decide texts, by node; `events_max` bounds the events that a chunk has in one morsel;
-    `kept` keeps alive what the tables name.
+    `stats` count what was read to decide texts and filters, by partition and node; `events_max` bounds the events that
+    a chunk has in one morsel; `kept` keeps alive what the tables name.
     """
 
     parts: I64
     bounds: I64
     tests: I64
-    stats: Mapping[int, NodeStats]
+    stats: Mapping[tuple[int, int], NodeStats]
     events_max: int
     kept: list[object]
 
@@ -79,18 +98,20 @@ def bind_program(
 ) -> BoundProgram:
     """Looks up the names of a program in each partition."""
     parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), bytearray()
-    stats = {leaf.node: NodeStats() for leaf in program.leaves}
+    stats = defaultdict[tuple[int, int], NodeStats](NodeStats)
     events_of = [(leaf, [names.events[at] for at in leaf.names]) for leaf in program.leaves]
     kept, events_max, first_row = list[object](views), 0, 0
-    for view, population in zip(views, populations, strict=True):
+    for number, (view, population) in enumerate(zip(views, populations, strict=True)):
         kept.append(population)
         mask = 0 if population is None else address_of(population)
         parts.append((view.row_count, mask, first_row, *unsealed_fields(view)))
         first_row += view.row_count
-        one = _OneView(view, names, instant_ms, stats, kept)
+        one = _OneView(number, view, names, instant_ms, stats, kept)
         tables = [one.chunks(leaf, events) for leaf, events in events_of]
         _check_steps(program, tables)
         bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
+        if view.summaries:
+            one.note_dropped(program)
         for test in program.tests:
             tests += one.test(test, program, tables[test.leaf])
         for table in tables:
@@ -121,10 +142,11 @@ _READS_NOTHING: Final[_Row] = (0,) * BOUND_FIELDS
 
 @dataclass(slots=True)
 class _OneView:
+    number: int
     view: PartitionView
     names: Names
     instant_ms: int
-    stats: Mapping[int, NodeStats]
+    stats: Mapping[tuple[int, int], NodeStats]
     kept: list[object]
 
     def chunks(self, leaf: Leaf, events: Sequence[str]) -> ChunkTable | None:
@@ -152,8 +174,7 @@ class _OneView:
             return _READS_NOTHING
         if leaf.attribute is not None:
             return self._past(leaf.attribute, table)
-        name = None if leaf.property is None else self.names.properties[leaf.property]
-        known, columns = None if name is None else self.view.schema.properties.get(name), (0, 0)
+        known, columns = self._property(leaf.property), (0, 0)
         if known is not None:
             found = property_table(self.view, table, known)
             self.kept.append(found)
@@ -168,15 +189,74 @@ class _OneView:
         times = self.instant_ms, address_of(since.rows)
         return (*table.fields, CHANGE_VALUE, *values.addresses, 0, table.events, 0, *times)
 
+    def note_dropped(self, program: Program) -> None:
+        """Counts the profiles with dropped events that leaves would gather; other leaves never meet any.
+
+        Those of returns are counted with the report: they depend on the entries of the partition.
+        """
+        for leaf, row in zip(program.leaves, program.rows, strict=True):
+            if leaf.is_gathered and row[LEAF_KIND] != RETURN_LEAF:
+                events = BoundEvents(self._ids(leaf.names), None)
+                note_dropped(self.view, events, _interval_of(row), self.stats[self.number, leaf.node])
+
     def test(self, test: Test, program: Program, table: ChunkTable | None) -> bytes:
-        stats, columns, older = self.stats[program.leaves[test.leaf].node], None, None
-        if test.is_attribute:
+        leaf, columns, older, key = program.leaves[test.leaf], None, None, None
+        stats = self.stats[self.number, leaf.node]
+        if test.key is None:
+            if table is not None:
+                columns = self._masks(leaf, table, _interval_of(program.rows[test.leaf]), stats)
+        elif test.is_attribute:
             key = self._attribute(test.key)
             if key is not None:
                 columns = attribute_table(self.view, key)
                 older = None if table is None else property_table(self.view, table, CHANGE_VALUE)
         else:
-            key = self.view.schema.properties.get(self.names.properties[test.key])
+            key = self._property(test.key)
             if key is not None and table is not None:
                 columns = property_table(self.view, table, key)
         return test_row(test.values, key, columns, older, self.view, stats, self.kept, attribute=test.is_attribute)
+
+    def _masks(self, leaf: Leaf, table: ChunkTable, interval: Interval, stats: NodeStats) -> ColumnTable:
+        """A column of flags for each chunk that the interval touches: the events that pass the leaf's own filter."""
+        assert leaf.where is not None, "the test is of such a filter"
+        started = time.perf_counter_ns()
+        where = anchored(BoundEvents((), self._bound(leaf.where)), self.view, stats).where
+        assert where is not None, "a window of each user becomes one of each row"
+        masks = [
+            filter_mask(self.view, chunk, where, stats) if interval.overlaps(chunk.first_ms, chunk.last_ms) else None
+            for chunk in table.chunks
+        ]
+        stats.nanoseconds += time.perf_counter_ns() - started
+        self.kept.append(masks)
+        return mask_table(masks)
+
+    def _bound(self, where: BoundFilter) -> BoundFilter:
+        """A filter with the ids of this partition."""
+        match where:
+            case FilterAll(items) | FilterAny(items):
+                return replace(where, items=tuple(map(self._bound, items)))
+            case FilterNot(item):
+                return FilterNot(self._bound(item))
+            case BoundProperty(key, matcher):
+                return BoundProperty(self._property(key), matcher)
+            case FilterDistance(latitude, longitude):
+                return replace(where, latitude=self._property(latitude), longitude=self._property(longitude))
+            case FilterUserWindow(first_of, attribute):
+                if first_of is not None:
+                    inside = None if first_of.where is None else self._bound(first_of.where)
+                    first_of = BoundEvents(self._ids(first_of.names), inside)
+                return replace(
+                    where, first_of=first_of, attribute=None if attribute is None else self._attribute(attribute)
+                )
+        return where
+
+    def _property(self, number: int | None) -> int | None:
+        return None if number is None else self.view.schema.properties.get(self.names.properties[number])
+
+    def _ids(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        found = (self.view.schema.events.get(self.names.events[number]) for number in numbers)
+        return tuple(name for name in found if name is not None)
+
+
+def _interval_of(row: Sequence[int]) -> Interval:
+    return Interval(row[LEAF_FIRST_MS], row[LEAF_LAST_MS])

@@ -25,7 +25,7 @@ from cdp_query.compiled.kernels.layout import (
     U32_VALUES,
 )
 from cdp_query.matching.ranges import INT_MAX, INT_MIN
-from cdp_store.arrays import I64, U16, AnyArray
+from cdp_store.arrays import I64, U16, AnyArray, Bools
 from cdp_store.columns.column import EventColumn
 from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import MORSEL_BITS
@@ -209,6 +209,12 @@ def _property_rows(chunk: EventChunk, prop: int) -> list[bytes]:
                 row = chunk.described[key] = _column_row(chunk.columns[key])
             rows.append(row)
     return rows
+
+
+def mask_table(masks: Iterable[Bools | None]) -> ColumnTable:
+    """A column of flags for each chunk that has a mask, which must be kept alive."""
+    parts = ([] if mask is None else [EventColumn(Kind.BOOL, mask.view(np.uint8), None, 0, 0, 0, 1)] for mask in masks)
+    return _column_table([_column_row(column) for column in columns] for columns in parts)
 
 
 def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from cdp_query.compiled.weights import Weights
 from cdp_query.evaluate.execute import Execution
 from cdp_query.evaluate.needs import check_needs
 from cdp_query.evaluate.plan import plan
-from cdp_query.stats import Meter, NodeStats, merge_stats
+from cdp_query.stats import Meter, NodeStats
 from cdp_store.arrays import Bools
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
@@ -41,16 +41,29 @@ class Members:
 
 
 def find_members(
+    segment: tree.Node, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint, first: int = 0
+) -> Members:
+    """Members of a segment, whose parts are numbered from `first`."""
+    populations = [population_of(view, binder.context) for view in views]
+    return _found(segment, views, populations, binder, checkpoint, first)
+
+
+def find_rows(segment: tree.Node, view: PartitionView, binder: Binder, checkpoint: Checkpoint) -> Bools:
+    """Rows of one partition that satisfy a segment: bool[row_count], rows outside of the population included."""
+    return _found(segment, [view], [None], binder, checkpoint, 0).masks[0]
+
+
+def _found(
     segment: tree.Node,
     views: Sequence[PartitionView],
+    populations: Sequence[Bools | None],
     binder: Binder,
     checkpoint: Checkpoint,
+    first: int,
 ) -> Members:
-    """Members of a segment."""
-    populations = [population_of(view, binder.context) for view in views]
     names = numbered(segment, binder, views)
-    shape = binder.bind(segment, names)
-    work = _Segment(segment, views, populations, binder, checkpoint, names, repeated(shape))
+    shape = binder.bind(segment, names, first)
+    work = _Segment(segment, views, populations, binder, checkpoint, first, names, repeated(shape))
     if can_run(shape, work.dropped()):
         return work.run_whole(shape)
     return work.run_mixed(shape)
@@ -63,6 +76,7 @@ class _Segment:
     populations: Sequence[Bools | None]
     binder: Binder
     checkpoint: Checkpoint
+    first: int
     names: SchemaReading
     repeated: frozenset[int]
 
@@ -75,23 +89,30 @@ class _Segment:
         names = Names.of(self.names)
         program = Program(Weights(self.views, names).weigh)
         write(program, shape, self.repeated)
-        found = run(
-            program,
-            names,
-            self.views,
-            self.populations,
-            self.binder.context,
-            self.checkpoint,
-            self._mask_of,
-        )
-        return Members(found.members, found.counts, found.stats)
+        found = [
+            run(
+                program,
+                names,
+                self.views[portion],
+                self.populations[portion],
+                self.binder.context,
+                self.checkpoint,
+                partial(self._mask_of, portion.start),
+            )
+            for portion in program.portions(len(self.views))
+        ]
+        masks = [mask for each in found for mask in each.members]
+        counts = [sizes for each in found for sizes in each.counts]
+        return Members(masks, counts, _added(each.stats for each in found))
 
     def run_mixed(self, shape: bound.BoundNode) -> Members:
         """Members by kernels where they can evaluate a part, then by Python for the rows that this leaves open."""
         dropped = self.dropped()
         roots = list[bound.BoundNode]()
         mixed = _split(shape, dropped, roots)
-        run = frozenset(number for number, part in enumerate(bound.parts_of(shape)) if can_run(part, dropped))
+        run = frozenset(
+            number for number, part in enumerate(bound.parts_of(shape), self.first) if can_run(part, dropped)
+        )
         found = [self.run_whole(root) for root in roots]
         masks, counts, stats = list[Bools](), list[tuple[int, int]](), [each.stats for each in found]
         for number, view in enumerate(self.views):
@@ -104,18 +125,24 @@ class _Segment:
             size = view.row_count if population is None else int(np.count_nonzero(population))
             counts.append((size, int(np.count_nonzero(masks[-1]))))
             stats.append(execution.meter.nodes())
-        whole = reduce(merge_stats, stats, dict[int, NodeStats]())
-        return Members(masks, counts, {node: own for node, own in whole.items() if node > _GROUP})
+        return Members(masks, counts, {node: own for node, own in _added(stats).items() if node > _GROUP})
 
     def _bound(self, view: PartitionView, skipped: frozenset[int] = frozenset()) -> bound.BoundNode:
-        return self.binder.bind(self.segment, view.schema, skipped=skipped)
+        return self.binder.bind(self.segment, view.schema, self.first, skipped)
 
-    def _mask_of(self, number: int, node: int, meter: Meter) -> Bools:
-        view = self.views[number]
+    def _mask_of(self, start: int, number: int, node: int, meter: Meter) -> Bools:
+        view = self.views[start + number]
         execution = Execution(view, self.binder.context, meter, self.checkpoint)
         part = next(part for part in bound.parts_of(self._bound(view)) if part.id == node)
         check_needs(part, view)
         return execution.mask(part)
+
+
+def _added(stats: Iterable[Mapping[int, NodeStats]]) -> Mapping[int, NodeStats]:
+    whole = Meter()
+    for each in stats:
+        whole.add(each)
+    return whole.nodes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from cdp_query.bind.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.compiled.kernels import layout
 from cdp_query.compiled.program_parts import Leaf, Program, Test
 from cdp_query.compiled.value_tests import is_testable, value_test
+from cdp_query.matching.matcher import Matcher
 
+_IS_SET: Final = value_test(Matcher(flags=frozenset((True,))))
 _FILTER_TESTS_MAX: Final = 32
 _FIELDS: Final[Mapping[str, int]] = {
     name.removeprefix("LEAF_").lower(): number
@@ -20,8 +23,11 @@ _FIELDS: Final[Mapping[str, int]] = {
 
 def can_read(events: BoundEvents, dropped: frozenset[int]) -> bool:
     """True if kernels can read these events; `dropped` are events of which retention has dropped some."""
-    tests = _tests_in(events.where) if events.where is not None else 0
-    return not dropped.intersection(events.names) and 0 <= tests <= _FILTER_TESTS_MAX
+    return not dropped.intersection(events.names) and _can_test(events.where)
+
+
+def _can_test(where: BoundFilter | None) -> bool:
+    return where is None or _tests_in(where) <= _FILTER_TESTS_MAX
 
 
 def _tests_in(where: BoundFilter) -> int:
@@ -37,9 +43,16 @@ def _tests_in(where: BoundFilter) -> int:
 
 
 def write_leaf(program: Program, kind: int, read: Leaf, where: BoundFilter | None = None, **fields: int) -> int:
-    """Appends a leaf with its filter, and with the fields of layout.py by their names; returns its number."""
+    """Appends a leaf with its filter, and with the fields of layout.py by their names; returns its number.
+
+    A leaf that gathers events may have any filter: if kernels cannot test it, they read flags that Python makes.
+    """
     number, first = len(program.leaves), len(program.filters)
-    if where is not None:
+    if not _can_test(where):
+        assert read.is_gathered, "unsealed events have no flags"
+        read = replace(read, where=where)
+        _write_test(program, Test(_IS_SET, None, False, number), 0)
+    elif where is not None:
         _write_filter(program, where, number, 0)
     row = [0] * layout.LEAF_FIELDS
     row[layout.LEAF_KIND], row[layout.LEAF_NODE] = kind, program.node(read.node)
@@ -49,6 +62,12 @@ def write_leaf(program: Program, kind: int, read: Leaf, where: BoundFilter | Non
     program.rows.append(row)
     program.leaves.append(read)
     return number
+
+
+def _write_test(program: Program, test: Test, depth: int) -> None:
+    program.filter_depth = max(program.filter_depth, depth + 2)
+    program.filters.append((layout.FILTER_TEST, len(program.tests)))
+    program.tests.append(test)
 
 
 def _write_filter(program: Program, where: BoundFilter, leaf: int, depth: int) -> None:
@@ -67,5 +86,4 @@ def _write_filter(program: Program, where: BoundFilter, leaf: int, depth: int) -
             program.filters.append((layout.FILTER_NOT, 0))
         case BoundProperty(prop, matcher):
             assert prop is not None, "names of a question are all numbered"
-            program.filters.append((layout.FILTER_TEST, len(program.tests)))
-            program.tests.append(Test(value_test(matcher), prop, False, leaf))
+            _write_test(program, Test(value_test(matcher), prop, False, leaf), depth)

@@ -14,13 +14,27 @@ from cdp_query.compiled.program_parts import Leaf, Program
 from cdp_query.stats import REPORT
 from cdp_store.limits import DAY_MS
 
-OVERLAP_MAX_MS: Final = 60 * DAY_MS  # of chunks in a trend: fewer than 64 days, of which some last 23 hours
+_OVERLAP_MAX_MS: Final = 60 * DAY_MS  # of chunks in a trend: fewer than 64 days, of which some last 23 hours
 RETURNS_MAX: Final = 64  # periods of a retention: a bit each
 
 
-def write_trend(program: Program, events: BoundEvents, interval: Interval, periods: Periods) -> int:
-    """Appends the leaf that adds up events and users by period; no event may lie outside of these."""
-    return _write(program, TREND_LEAF, events, interval, **write_periods(program, periods))
+def write_trend(
+    program: Program, events: BoundEvents, interval: Interval, periods: Periods, overlap_ms: int
+) -> list[int]:
+    """Appends the leaves that add up events and users by period; no event may lie outside of these.
+
+    One leaf if no event lies too far before one of an earlier chunk (`overlap_ms`), else one for every few periods.
+    """
+    table, edges = write_periods(program, periods), periods.edges_ms.tolist()
+    if overlap_ms <= _OVERLAP_MAX_MS:
+        return [_write(program, TREND_LEAF, events, interval, **table)]
+    leaves, first_ms = list[int](), interval.first_ms
+    for number, end_ms in enumerate(edges[1:], 1):
+        if number == len(periods) or edges[number + 1] - max(first_ms, edges[0]) > _OVERLAP_MAX_MS:
+            last_ms = interval.last_ms if number == len(periods) else end_ms - 1
+            leaves.append(_write(program, TREND_LEAF, events, Interval(first_ms, last_ms), **table))
+            first_ms = end_ms
+    return leaves
 
 
 def write_entries(program: Program, events: BoundEvents, interval: Interval) -> int:

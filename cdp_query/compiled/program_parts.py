@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cdp_query.bind import bound
+from cdp_query.bind.bound_events import BoundFilter
 from cdp_query.compiled.kernels.layout import ALL_OPEN, FILTER_FIELDS, LEAF_FIELDS, OPERATION_FIELDS
 from cdp_query.compiled.value_tests import ValueTest
 from cdp_store.arrays import I64, AnyArray
@@ -15,10 +16,13 @@ from cdp_store.arrays import I64, AnyArray
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test of a property of events, or of an attribute; `key` is its number in the question."""
+    """A test of a property of events, or of an attribute; `key` is its number in the question.
+
+    Without a key it is a test of the flags that Python makes of the leaf's own filter.
+    """
 
     values: ValueTest
-    key: int
+    key: int | None
     is_attribute: bool
     leaf: int
 
@@ -27,7 +31,7 @@ class Test:
 class Leaf:
     """Event names and a property to add up, or an attribute, as numbers of the question; `node` is a leaf's id.
 
-    A leaf that gathers events takes unsealed ones as sorted pieces.
+    A leaf that gathers events takes unsealed ones as sorted pieces. `where` is a filter that kernels cannot test.
     """
 
     node: int
@@ -35,6 +39,7 @@ class Leaf:
     property: int | None = None
     attribute: int | None = None
     is_gathered: bool = False
+    where: BoundFilter | None = None
 
 
 @dataclass(slots=True)
@@ -82,3 +87,8 @@ class Program:
             np.array(self.rows, np.int64).reshape(-1, LEAF_FIELDS),
             np.array(self.filters, np.int64).reshape(-1, FILTER_FIELDS),
         )
+
+    def portions(self, partitions: int) -> list[slice]:
+        """The partitions that run together: each alone if Python makes flags of events, which take their memory."""
+        at_once = 1 if any(leaf.where is not None for leaf in self.leaves) else max(partitions, 1)
+        return [slice(first, first + at_once) for first in range(0, partitions, at_once)]

@@ -14,12 +14,13 @@ from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.bound_program import Names
 from cdp_query.compiled.descriptors import ChunkTable, chunk_table_of
-from cdp_query.compiled.kernels.layout import CHUNK_FIRST_MS, CHUNK_LAST_MS, DO_LEAF
-from cdp_query.compiled.leaves import can_read
+from cdp_query.compiled.find_members import find_members
+from cdp_query.compiled.kernels.layout import CHUNK_FIRST_MS, CHUNK_LAST_MS, DO_LEAF, DO_NOTE, DO_OR
 from cdp_query.compiled.program_parts import Program
 from cdp_query.compiled.run import Checkpoint, Reported, population_of, run
-from cdp_query.compiled.shape import dropped_events, numbered_names
-from cdp_query.stats import REPORT, Meter, NodeStats, merge_stats
+from cdp_query.compiled.shape import numbered_names
+from cdp_query.stats import REPORT, Meter
+from cdp_query.tree.walk import operands
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
@@ -31,30 +32,51 @@ _NOTHING: Final[I64] = np.zeros(0, np.int64)
 class ReportRun:
     """All partitions of a shard on which a report is evaluated at once; its names are numbers of the question, and
     `known` are the names themselves.
-
-    `stats` and `size`, the number of users in the population, are known once something ran.
     """
 
     views: Sequence[PartitionView]
+    populations: Sequence[Bools | None]
     binder: Binder
     checkpoint: Checkpoint
     names: SchemaReading
     known: Names
-    stats: Mapping[int, NodeStats] = field(default_factory=dict)
-    size: int = 0
+    meter: Meter = field(default_factory=Meter)
+    numbered: int = REPORT + 1  # the number of the next part of a segment
 
     @classmethod
     def of(
         cls, report: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
     ) -> ReportRun:
         """The run of a report."""
+        populations = [population_of(view, binder.context) for view in views]
         names = numbered_names(binder.names(report))
-        return cls(views, binder, checkpoint, names, Names.of(names))
+        return cls(views, populations, binder, checkpoint, names, Names.of(names))
 
-    def can_read(self, *events: BoundEvents) -> bool:
-        """True if kernels can read these events."""
-        dropped = dropped_events(self.names, self.views)
-        return all(can_read(one, dropped) for one in events)
+    def partitions(self) -> Iterator[tuple[PartitionView, Bools]]:
+        """Each view with the mask of its population."""
+        for view, population in zip(self.views, self.populations, strict=True):
+            yield view, np.ones(view.row_count, np.bool_) if population is None else population
+
+    def size(self) -> int:
+        """Number of users in the population."""
+        return sum(
+            view.row_count if population is None else int(np.count_nonzero(population))
+            for view, population in zip(self.views, self.populations, strict=True)
+        )
+
+    def members(self, segment: tree.Node) -> Sequence[Bools]:
+        """Members of a segment in each partition; its parts are numbered after those of earlier segments."""
+        first, self.numbered = self.numbered, self.numbered + _size(segment)
+        return self._found(segment, self.binder, first)
+
+    def members_at(self, segment: tree.Node, instant_ms: int) -> Sequence[Bools]:
+        """Members of the only segment of a report at another instant."""
+        return self._found(segment, Binder(replace(self.binder.context, as_of_ms=instant_ms)), self.numbered)
+
+    def _found(self, segment: tree.Node, binder: Binder, first: int) -> Sequence[Bools]:
+        found = find_members(segment, self.views, binder, self.checkpoint, first)
+        self.meter.add(found.stats)
+        return found.masks
 
     def extent(self, events: BoundEvents, interval: Interval) -> Interval | None:
         """The part of an interval in which such events may lie; None if there is none."""
@@ -81,22 +103,41 @@ class ReportRun:
     def run(
         self,
         program: Program,
-        leaf: int,
+        leaves: Sequence[int],
         output: I64,
         entries: I64 = _NOTHING,
         returned: Mapping[tuple[int, int], Bools] | None = None,
     ) -> int:
-        """Evaluates the leaf of a report in all partitions; returns the number of users that it is about."""
-        program.do(DO_LEAF, 0, leaf, program.node(REPORT))
-        context = self.binder.context
-        populations = [population_of(view, context) for view in self.views]
-        reported = Reported(output, entries, returned or {})
-        found = run(program, self.known, self.views, populations, context, self.checkpoint, _decided, reported)
-        # A report of two calls is one evaluation.
-        again = {node: replace(own, rows_true=0, evaluations=0) for node, own in self.stats.items()}
-        self.stats = merge_stats(again, found.stats)
-        self.size, count = (sum(sizes) for sizes in zip(*found.counts, strict=True))
-        return int(count)
+        """Evaluates the leaves of a report in all partitions; returns the number of users that any is about."""
+        for place, leaf in enumerate(leaves):
+            program.do(DO_LEAF, int(place > 0), leaf)
+            if place:
+                program.do(DO_OR, 0)
+        program.do(DO_NOTE, 0, node=program.node(REPORT))
+        own = self.meter.node(REPORT)
+        own.rows_true = own.evaluations = 0  # a report of several calls is one evaluation
+        context, count, first_row = self.binder.context, 0, 0
+        for portion in program.portions(len(self.views)):
+            views, populations = self.views[portion], self.populations[portion]
+            reported = Reported(output, entries[first_row:], _of(portion, returned or {}))
+            found = run(program, self.known, views, populations, context, self.checkpoint, _decided, reported)
+            self.meter.add(found.stats)
+            count += sum(inside for _, inside in found.counts)
+            first_row += sum(view.row_count for view in views)
+        return count
+
+
+def _of(portion: slice, masks: Mapping[tuple[int, int], Bools]) -> Mapping[tuple[int, int], Bools]:
+    """The masks of the partitions that run together, by their numbers among those."""
+    return {
+        (part - portion.start, leaf): mask
+        for (part, leaf), mask in masks.items()
+        if portion.start <= part < portion.stop
+    }
+
+
+def _size(segment: tree.Node) -> int:
+    return 1 + sum(map(_size, operands(segment)))
 
 
 def _decided(_part: int, _node: int, _meter: Meter) -> Bools:

@@ -203,8 +203,8 @@ class _Work:
         share = nanoseconds / max(sum(row[COUNT_CYCLES] for row in rows), 1)
         numbered = zip(self.program.nodes, rows, strict=True)
         nodes = {node: _stats_of(row, share) for node, row in numbered if row[COUNT_EVALUATIONS]}
-        for node, decided in self.bound.stats.items():
-            if node in nodes:
+        for (part, node), decided in self.bound.stats.items():
+            if self.results.counters[part, self.program.nodes.index(node), COUNT_EVALUATIONS]:
                 nodes[node].add(decided)
         for node, another in self.meter.nodes().items():
             # Counted there and by the kernel: rows, and the partition. A part that was left open may have been skipped

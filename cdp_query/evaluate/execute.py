@@ -35,7 +35,6 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
 from cdp_store.arrays import U8, Bools
-from cdp_store.ids import ANONYMOUS_ID
 from cdp_store.memory.view import PartitionView
 
 Checkpoint = Callable[[], None]
@@ -58,11 +57,6 @@ class Execution:
     def members(self, segment: bound.BoundNode) -> Bools:
         """Mask of the rows that satisfy a segment: bool[row_count], rows outside of the population included."""
         return replace(self, kept=dict.fromkeys(repeated(segment))).mask(segment)
-
-    def population(self) -> Bools:
-        """U of semantics.md: bool[row_count]."""
-        mask = self.view.created_by(self.context.as_of_ms)
-        return mask if self.context.include_anonymous else mask & ~self.view.named_by(ANONYMOUS_ID)
 
     def mask(self, node: bound.BoundNode) -> Bools:
         """Mask of the rows that satisfy a node: bool[row_count], rows outside of the population included.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from cdp_query.bind.bound import BoundSequence
 from cdp_query.bind.bound_attempts import BoundAttempts
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
@@ -93,7 +94,7 @@ def attempts_mask(view: PartitionView, node: BoundAttempts, stats: NodeStats) ->
 
 def find_attempts(view: PartitionView, node: BoundAttempts, mode: AttemptMode, stats: NodeStats) -> Attempts:
     """The attempts of all rows that count in a mode, ordered by row."""
-    events, sources = _events(view, node, stats)
+    events, sources = events_of_steps(view, node, stats)
     if events is None:
         none: I64 = np.zeros(0, np.int64)
         return Attempts(np.zeros(0, np.uint32), np.zeros(0, np.uint8), none, none, none, none, ())
@@ -104,7 +105,7 @@ def candidates_of(
     view: PartitionView, node: BoundAttempts, row: int, stats: NodeStats
 ) -> Iterator[list[tuple[Candidate, Source, int]]]:
     """Candidates for one row's attempts, in order of time: (event, source, position), a list per value held."""
-    events, sources = _events(view, node, stats)
+    events, sources = events_of_steps(view, node, stats)
     if events is None:
         return
     origins = np.repeat(np.arange(len(sources)), [source.positions.shape[0] for source in sources])
@@ -127,7 +128,7 @@ def candidates_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Events:
+class Events:
     """Parallel arrays over events; `arrival` i64 are their places in the order of the sources."""
 
     rows: U32
@@ -139,7 +140,9 @@ class _Events:
     arrival: I64
 
 
-def _events(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> tuple[_Events | None, tuple[Source, ...]]:
+def events_of_steps(
+    view: PartitionView, node: BoundAttempts, stats: NodeStats
+) -> tuple[Events | None, tuple[Source, ...]]:
     """All events that take part, one source after the other; None if there are none."""
     found = list(_matched(view, node, stats))
     sources = tuple(matched.source for matched in found)
@@ -157,23 +160,23 @@ def _events(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> tuple
     if node.order is StepOrder.STRICT:
         kills = np.where(steps != 0, np.uint32(0xFFFFFFFF), kills)
     if node.order is not StepOrder.ANY:
-        steps = np.where(enters, steps, steps & ~np.uint32(1))
-    return _Events(rows, values, times, steps, kills, enters, np.arange(rows.shape[0])), sources
+        steps &= np.uint32(0xFFFFFFFE) | enters
+    return Events(rows, values, times, steps, kills, enters, np.arange(rows.shape[0])), sources
 
 
-def _sorted(events: _Events, *, holds: bool) -> _Events:
+def _sorted(events: Events, *, holds: bool) -> Events:
     """By (row, value, time), without events that neither fill a step nor end an attempt."""
     chosen = np.flatnonzero((events.steps | events.kills) != 0)
     rows, values, times = events.rows[chosen], events.values[chosen], events.times[chosen]
     order: I64 = np.lexsort((times, values, rows)).astype(np.int64) if holds else order_by_row_time(rows, times)
     places = chosen[order]
-    return _Events(
+    return Events(
         rows[order], values[order], times[order], events.steps[places], events.kills[places], events.enters[places],
         places,
     )  # fmt: skip
 
 
-def _run(node: BoundAttempts, mode: AttemptMode, events: _Events, sources: tuple[Source, ...]) -> Attempts:
+def _run(node: BoundAttempts, mode: AttemptMode, events: Events, sources: tuple[Source, ...]) -> Attempts:
     count = int(np.count_nonzero(events.steps))
     rows, depth = np.empty(count, np.uint32), np.empty(count, np.uint8)
     entry, ends, latest = (np.empty(count, np.int64) for _ in range(3))
@@ -196,50 +199,64 @@ def _run(node: BoundAttempts, mode: AttemptMode, events: _Events, sources: tuple
 
 def _matched(view: PartitionView, node: BoundAttempts, stats: NodeStats) -> Iterator[_Matched]:
     """Chunks with events that match a step or end attempts; names of the first step first."""
-    first_ms, last_ms, longest_ms = node.interval.first_ms, node.until_ms, node.longest_ms()
+    last_ms, longest_ms = node.until_ms, node.longest_ms()
     own = None if node.window is None else row_window(node.window, view, stats)
     if longest_ms >= 0:
         last_ms = min(last_ms, node.interval.last_ms + longest_ms)
+    reach = Interval(node.interval.first_ms, last_ms)
     sets = (*node.steps, *(events for _, events in node.without))
     for events in sets:
-        note_dropped(view, events, Interval(first_ms, last_ms), stats)
+        note_dropped(view, events, reach, stats)
     for name in dict.fromkeys(name for events in sets for name in events.names):
         for whole in view.event_chunks(name):
             stats.chunks += 1
-            if whole.last_ms < first_ms or whole.first_ms > last_ms:
+            if not reach.overlaps(whole.first_ms, whole.last_ms):
                 stats.chunks_pruned += 1
                 continue
             chunk = chunk_of(view, whole)
             stats.events += len(chunk)
             stats.bytes += chunk.rows.nbytes + chunk.times.nbytes
-            matched = _match_chunk(view, node, name, chunk, stats)
+            steps = _bits(view, enumerate(node.steps), name, chunk, stats)
+            kills = _bits(view, node.without, name, chunk, stats) if node.without else None
             at = chunk.full_times()
-            chosen = np.flatnonzero(((matched[0] | matched[1]) != 0) & (at >= first_ms) & (at <= last_ms))
+            inside = (steps if kills is None else steps | kills) != 0
+            if not reach.covers(whole.first_ms, whole.last_ms):
+                inside &= (at >= reach.first_ms) & (at <= reach.last_ms)
+            chosen: I64 = np.flatnonzero(inside).astype(np.int64, copy=False)
             if chosen.size:
                 times = at[chosen]
                 enters = (times >= node.interval.first_ms) & (times <= node.interval.last_ms)
                 if own is not None:
                     enters &= event_time_mask(chunk, own, stats)[chosen]
-                yield _Matched(
-                    Source(name, chunk, chosen.astype(np.int64)), matched[0][chosen], matched[1][chosen], enters, times
-                )
+                own_steps = steps[chosen]
+                own_kills = np.zeros_like(own_steps) if kills is None else kills[chosen]
+                yield _Matched(Source(name, chunk, chosen), own_steps, own_kills, enters, times)
 
 
-def _match_chunk(
-    view: PartitionView, node: BoundAttempts, name: int, chunk: EventChunk, stats: NodeStats
-) -> tuple[U32, U32]:
-    """(steps, gaps ended) of each event of a chunk as bits."""
-    steps: U32 = np.zeros(len(chunk), np.uint32)
-    kills: U32 = np.zeros(len(chunk), np.uint32)
-    for numbered, bits in ((enumerate(node.steps), steps), (node.without, kills)):
-        for number, events in numbered:
-            if name in events.names:
-                matched = _matches(view, events, chunk, stats).astype(np.uint32)
-                np.bitwise_or(bits, matched << np.uint32(number), out=bits)
-    return steps, kills
+def _bits(
+    view: PartitionView, numbered: Iterable[tuple[int, BoundEvents]], name: int, chunk: EventChunk, stats: NodeStats
+) -> U32:
+    """The steps that each event of a chunk matches, or the gaps that it ends, as bits."""
+    bits: U32 = np.zeros(len(chunk), np.uint32)
+    for number, events in numbered:
+        if name in events.names:
+            bit = np.uint32(1 << number)
+            bits |= bit if events.where is None else filter_mask(view, chunk, events.where, stats) * bit
+    return bits
 
 
-def _matches(view: PartitionView, events: BoundEvents, chunk: EventChunk, stats: NodeStats) -> Bools:
-    if events.where is None:
-        return np.ones(len(chunk), np.bool_)
-    return filter_mask(view, chunk, events.where, stats)
+def under_plain_rules(sequence: BoundSequence) -> BoundAttempts:
+    """A sequence without other rules as attempts."""
+    return BoundAttempts(
+        sequence.id,
+        sequence.steps,
+        sequence.interval,
+        sequence.until_ms,
+        sequence.within_ms,
+        -1,
+        sequence.strict_ties,
+        StepOrder.ORDERED,
+        False,
+        None,
+        (),
+    )

@@ -7,21 +7,21 @@ from typing import Final
 import numpy as np
 
 from cdp_query.kernels.memory import i64_at, u8_at, u16_at, u32_at
-from cdp_query.kernels.steps import (
-    BASE_MS,
-    FIRST_MS,
-    LAST_MS,
-    MASK,
-    MORSELS,
-    PLAIN,
-    RUN_OFFSETS,
-    RUN_ROWS,
-    RUN_STARTS,
-    TIMES,
-    WIDE_TIMES,
-)
 from cdp_store.arrays import I64, U16, U32, AnyArray
 from cdp_store.kernels.jit import inlined, kernel, leaf
+
+# Fields of a source, the events of one chunk.
+RUN_ROWS: Final = 0
+RUN_STARTS: Final = 1
+RUN_OFFSETS: Final = 2
+MORSELS: Final = 3
+TIMES: Final = 4
+WIDE_TIMES: Final = 5
+BASE_MS: Final = 6
+MASK: Final = 7  # address of one bool per event; 0: all count
+FIRST_MS: Final = 8  # of the times that count
+LAST_MS: Final = 9
+PLAIN: Final = 10  # every event counts, and times are u32
 
 # Rows merged at a time, so that their state stays in the cache.
 _BLOCK: Final = 2048
@@ -31,7 +31,7 @@ _BLOCK: Final = 2048
 def merge_runs(
     sources: I64, base: int, run_rows: U16, run_starts: U32, run_offsets: I64, times: AnyArray, order: I64
 ) -> tuple[int, int]:
-    """Number of runs and events of the chunk of all events of `sources` that count (fields of kernels/steps).
+    """Number of runs and events of the chunk of all events of `sources` i64[chunks, 11] that count.
 
     Events of one row and time come in the order of the sources. run_rows, run_starts and times get what EventChunk
     has, times since `base`; run_offsets i64[morsels + 1] for as many morsels as any source has. `order` is empty, or

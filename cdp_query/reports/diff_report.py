@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Final
 
 import numpy as np
@@ -11,13 +10,10 @@ import numpy as np
 from cdp_query import tree
 from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.calendar.windows import moment_span
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
-from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import Finished, People, ReportKind, Run
-from cdp_query.reports.segment_members import segment_members
-from cdp_query.stats import REPORT
-from cdp_store.arrays import Bools
+from cdp_query.reports.report_kind import Finished, People, ReportKind, Run, in_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +51,17 @@ def _check(report: tree.Diff, binder: Binder) -> None:
         Binder(replace(binder.context, as_of_ms=instant_ms)).bind(report.segment, NO_SCHEMA)
 
 
-def _evaluate(report: tree.Diff, run: Run) -> tuple[int, DiffPart]:
+def _evaluate(report: tree.Diff, run: ReportRun) -> tuple[int, DiffPart]:
     """(members at the second instant; users that entered, left and stayed)."""
-    instants = diff_instants(report, run.execution.context)
-    before, after = (_members_at(report.segment, run.execution, instant_ms) for instant_ms in instants)
-    changes = (after & ~before, before & ~after, after & before)
-    entered, left, stayed = (int(np.count_nonzero(mask)) for mask in changes)
-    return entered + stayed, DiffPart(entered, left, stayed)
+    instants = diff_instants(report, run.binder.context)
+    before, after = (run.members_at(report.segment, instant_ms) for instant_ms in instants)
 
+    def count(_: tree.Diff, own: Run) -> tuple[int, DiffPart]:
+        old, new = before[own.number], after[own.number]
+        entered, left, stayed = (int(np.count_nonzero(mask)) for mask in (new & ~old, old & ~new, new & old))
+        return entered + stayed, DiffPart(entered, left, stayed)
 
-def _members_at(segment: tree.Node, execution: Execution, instant_ms: int) -> Bools:
-    context = replace(execution.context, as_of_ms=instant_ms)
-    then = Execution(execution.view, context, execution.meter, execution.checkpoint)
-    return segment_members(segment, then, Binder(context), count(REPORT + 1)) & then.population()
+    return in_each(count)(report, run)
 
 
 def _finish(report: tree.Diff, part: DiffPart, context: tree.Context) -> Finished:

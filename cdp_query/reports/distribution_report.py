@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
 from cdp_query.bind.bind import NO_SCHEMA, Binder
-from cdp_query.evaluate.execute import Execution
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.evaluate.numeric_expressions import expression_numbers
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import Finished, People, ReportKind, Run
-from cdp_query.reports.segment_members import segment_members
+from cdp_query.reports.report_kind import Finished, People, ReportKind, Run, in_each
 from cdp_query.scan.attribute_scan import spans
 from cdp_query.scan.multiset import EMPTY, Multiset
 from cdp_query.scan.numbers import Numbers
-from cdp_query.stats import REPORT
+from cdp_query.scan.sums import Rows
 from cdp_store.arrays import F64, I64, U8, Bools
 from cdp_store.values import Kind
 
@@ -94,13 +92,20 @@ def _check(report: tree.Distribution, binder: Binder) -> None:
         binder.expression(report.number, NO_SCHEMA)
 
 
-def _evaluate(report: tree.Distribution, run: Run) -> tuple[int, DistributionPart]:
+def _evaluate(report: tree.Distribution, run: ReportRun) -> tuple[int, DistributionPart]:
     """(members, their numbers)."""
-    inside = segment_members(report.segment, run.execution, run.binder, count(REPORT + 1)) & run.population
-    members = np.flatnonzero(inside)
+    masks = run.members(report.segment)
+
+    def numbers(_: tree.Distribution, own: Run) -> tuple[int, DistributionPart]:
+        return _numbers_of(report, own, np.flatnonzero(masks[own.number]))
+
+    return in_each(numbers)(report, run)
+
+
+def _numbers_of(report: tree.Distribution, run: Run, members: Rows) -> tuple[int, DistributionPart]:
     match report.number:
         case tree.AttributeNumber(name):
-            numbers = _attribute_numbers(run.execution, name)
+            numbers = _attribute_numbers(run, name)
         case number:
             bound = run.binder.expression(number, run.view.schema)
             numbers = expression_numbers(run.view, bound, run.stats)
@@ -115,13 +120,13 @@ def _evaluate(report: tree.Distribution, run: Run) -> tuple[int, DistributionPar
     return members.shape[0], DistributionPart(found if len(found) else EMPTY, int(np.count_nonzero(~defined)))
 
 
-def _attribute_numbers(execution: Execution, name: str) -> Numbers:
+def _attribute_numbers(run: Run, name: str) -> Numbers:
     """The numbers that an attribute holds at T; anything else is undefined."""
-    view = execution.view
+    view = run.view
     integers: I64 = np.zeros(view.row_count, np.int64)
     floats: F64 = np.zeros(view.row_count, np.float64)
     kinds: U8 = np.zeros(view.row_count, np.uint8)
-    for span in spans(view, view.schema.attributes.get(name), execution.context.as_of_ms):
+    for span in spans(view, view.schema.attributes.get(name), run.binder.context.as_of_ms):
         kinds[span.first_row : span.first_row + span.kinds.shape[0]] = span.kinds
         for kind, values in span.values.items():
             held = np.flatnonzero(span.kinds[: values.shape[0]] == kind)

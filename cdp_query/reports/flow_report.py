@@ -16,7 +16,7 @@ from cdp_query.errors import QueryInvalid
 from cdp_query.evaluate.needs import check_report_needs
 from cdp_query.kernels import flows as kernels
 from cdp_query.limits import FLOW_DEPTH_MAX, FLOW_NODES_SHOWN_MAX, FLOW_PATHS_MAX
-from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, ReportKind, Run, in_each
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.scan import Scanned, overlapping, scan
 from cdp_query.scan.user_windows import anchored
@@ -367,7 +367,7 @@ def _evaluate(report: tree.Flow, run: Run) -> tuple[int, FlowPart]:
     bound = bind_flow(report, run.binder, run.view.schema)
     nodes = BoundEvents(tuple(name for _, name in bound.nodes), None)
     check_report_needs([bound.events, nodes], run.view)
-    return flow(run.view, bound, run.population, run.execution.checkpoint, run.stats)
+    return flow(run.view, bound, run.population, run.checkpoint, run.stats)
 
 
 def _finish(_: tree.Flow, part: FlowPart, __: tree.Context) -> Finished:
@@ -379,7 +379,7 @@ FLOW: Final = ReportKind(
     FlowPart,
     FlowReport,
     lambda report, binder: bind_flow(report, binder, NO_SCHEMA),
-    _evaluate,
+    in_each(_evaluate),
     _finish,
     warm_up=(
         'flow("A", depth: 2)',

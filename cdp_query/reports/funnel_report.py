@@ -24,14 +24,13 @@ from cdp_query.evaluate.sequences import sequence_depth
 from cdp_query.matching.ranges import range_of
 from cdp_query.reports.breakdown import keys_of
 from cdp_query.reports.parts import Added, keep_smallest, merge_by_key
-from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, ReportKind, Run, in_each
 from cdp_query.reports.value_keys import NONE_KEY, ValueKey
 from cdp_query.scan.attribute_scan import spans
 from cdp_query.scan.held_values import kinds_and_raws
 from cdp_query.scan.multiset import EMPTY, Multiset
-from cdp_query.stats import NodeStats
 from cdp_query.tree import AttemptMode, Op
-from cdp_store.arrays import I64, U8, Bools
+from cdp_store.arrays import I64, U8
 from cdp_store.memory.view import PartitionView
 from cdp_store.values import Kind
 
@@ -82,7 +81,7 @@ class _Bound:
     key: int | None
 
 
-def _funnel(report: tree.Funnel, run: Run) -> FunnelPart:
+def _funnel(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
     view, names = run.view, run.view.schema
     is_attribute = report.by_attribute is not None
     name, known = (report.by_attribute, names.attributes) if is_attribute else (report.by_entry, names.properties)
@@ -98,16 +97,20 @@ def _funnel(report: tree.Funnel, run: Run) -> FunnelPart:
     if (longest_ms := node.longest_ms()) >= 0:
         entries = found.latest_ms if report.mode is AttemptMode.DEEPEST else found.entry_ms
         is_open = (found.depth < len(node.steps)) & (entries > node.until_ms - longest_ms)
-    return FunnelPart(
-        _group(bound, found, every),
+    whole = _group(bound, found, every)
+    return whole.steps[-1], FunnelPart(
+        whole,
         int(np.count_nonzero(is_open)),
         {key: _group(bound, found, members) for key, members in groups.items()},
         _group(bound, found, np.concatenate(beyond)) if beyond else None,
     )
 
 
-def _plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, stats: NodeStats) -> FunnelPart:
-    """The part of one partition if a funnel has only steps and limits."""
+def _plain_funnel(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
+    """The part of one partition if a funnel has only steps and limits, and steps share an event name."""
+    view, population, stats = run.view, run.population, run.stats
+    node = run.binder.bind_sequence(report, view.schema)
+    check_needs(node, view)
     depth = sequence_depth(view, node, stats)
     reached = depth[population]
     steps = tuple(int(np.count_nonzero(reached >= step)) for step in range(1, len(node.steps) + 1))
@@ -115,7 +118,7 @@ def _plain_funnel(view: PartitionView, node: BoundSequence, population: Bools, s
     if recent.first_ms <= recent.last_ms:
         entered = did_mask(view, BoundCount(node.id, node.steps[0], recent, range_of(Op.GE, 1), False, False), stats)
         incomplete = int(np.count_nonzero(entered & population & (depth < len(node.steps))))
-    return FunnelPart(FunnelGroup(steps), incomplete)
+    return steps[-1], FunnelPart(FunnelGroup(steps), incomplete)
 
 
 def _group(report: _Bound, found: Attempts, members: I64) -> FunnelGroup:
@@ -221,28 +224,16 @@ def _row(group: FunnelGroup, key: ValueKey = NONE_KEY) -> FunnelGroupRow:
     return FunnelGroupRow(key, group.steps, _times(group.times))
 
 
-def _evaluate(report: tree.Funnel, run: Run) -> tuple[int, FunnelPart]:
-    """Evaluates a funnel; the plain form takes the path of plain sequences."""
-    view = run.view
-    if _is_plain(report):
-        steps = run.binder.bind_sequence(report, view.schema)
-        check_needs(steps, view)
-        part = _plain_funnel(view, steps, run.population, run.stats)
-    else:
-        part = _funnel(report, run)
-    return part.whole.steps[-1], part
-
-
-def _run(report: tree.Funnel, run: ReportRun) -> tuple[int, FunnelPart] | None:
-    """The plain form by kernels."""
+def _evaluate(report: tree.Funnel, run: ReportRun) -> tuple[int, FunnelPart]:
+    """(users that completed all steps, their attempts); the plain form takes the path of plain sequences."""
     if not _is_plain(report):
-        return None
+        return in_each(_funnel)(report, run)
     node = run.binder.bind_sequence(report, run.names)
-    if not can_follow(node.steps) or not run.can_read(*node.steps):
-        return None
+    if not can_follow(node.steps):
+        return in_each(_plain_funnel)(report, run)
     program, length = run.program(), len(node.steps)
     output: I64 = np.zeros(length + 2, np.int64)
-    run.run(program, write_funnel(program, node, _recent(node)), output)
+    run.run(program, [write_funnel(program, node, _recent(node))], output)
     steps = tuple(np.cumsum(output[length:0:-1])[::-1].tolist())
     return steps[-1], FunnelPart(FunnelGroup(steps), int(output[-1]))
 
@@ -276,7 +267,6 @@ FUNNEL: Final = ReportKind(
     lambda report, binder: binder.check(report),
     _evaluate,
     _finish,
-    run=_run,
     warm_up=(
         'funnel("A" -> without "B" -> "A", hold: flag, mode: totals, times: on, by: plan, within: 9d)',
         'funnel("A" -> "B", order: any, within: 9d, by_entry: text)',

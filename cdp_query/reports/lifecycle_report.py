@@ -17,15 +17,14 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, periods_over
 from cdp_query.calendar.windows import Interval, day_start_ms, shown_interval, zone
-from cdp_query.kernels.retention import mark_calendar_periods
+from cdp_query.kernels.active_periods import mark_periods
 from cdp_query.reports.parts import Counts, CountsPart
-from cdp_query.reports.report_kind import Finished, People, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, People, ReportKind, Run, in_each
 from cdp_query.reports.shown_periods import check_unit, shown_periods
-from cdp_query.reports.trend_report import chunks_inside
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.scan import scan
 from cdp_query.scan.user_windows import anchored
-from cdp_store.arrays import I32, I64, U64
+from cdp_store.arrays import I64, U64
 from cdp_store.limits import DAY_MS, MORSEL_ROWS, TIME_MIN_MS
 
 _LOOK_BACK_MS: Final = 35 * DAY_MS  # the period before any of them
@@ -67,9 +66,9 @@ def _evaluate(report: tree.Lifecycle, run: Run) -> tuple[int, CountsPart]:
     events, shown = run.binder.windowed(report.events, report.window, view.schema)
     events = anchored(events, view, stats)
     ever = Interval(TIME_MIN_MS, context.as_of_ms)
-    chunks = chunks_inside(view, events, ever) if shown.first_ms <= shown.last_ms else []
+    chunks = [chunk for name in events.names for chunk in view.event_chunks(name) if chunk.first_ms <= ever.last_ms]
     note_dropped(view, events, ever, stats)
-    if not chunks:
+    if not chunks or shown.last_ms < shown.first_ms:
         return 0, CountsPart({})
     first_ms = min(max(shown.first_ms, min(chunk.first_ms for chunk in chunks)), shown.last_ms)
     last_ms = max(min(shown.last_ms, max(chunk.last_ms for chunk in chunks)), first_ms)
@@ -81,7 +80,7 @@ def _evaluate(report: tree.Lifecycle, run: Run) -> tuple[int, CountsPart]:
         stop = min(start + _PERIODS_AT_ONCE, len(periods))
         inside = Interval(int(periods.edges_ms[start]), min(int(periods.edges_ms[stop]) - 1, context.as_of_ms))
         if any(inside.overlaps(*span) for span in spans):
-            run.execution.checkpoint()
+            run.checkpoint()
             tally.add(start, stop, inside)
     cells = {int(periods.first_days[p]): Counts(tuple(tally.counts[p].tolist())) for p in tally.active_periods()}
     return int(np.count_nonzero(tally.last >= first_shown)), CountsPart(cells)
@@ -94,7 +93,6 @@ class _Tally:
         self._run, self._events, self._periods, self.first = run, events, periods, first
         self.counts: I64 = np.zeros((len(periods), 3), np.int64)
         self.last: I64 = np.full(run.view.row_count, _NEVER, np.int64)
-        self._always: I64 = np.full(run.view.row_count, TIME_MIN_MS - 1, np.int64)
         before = Interval(TIME_MIN_MS, int(periods.edges_ms[first]) - 1)
         for scanned in scan(run.view, events, before, run.stats):
             self.last[scanned.rows()] = _EARLIER
@@ -106,14 +104,13 @@ class _Tally:
     def add(self, start: int, stop: int, inside: Interval) -> None:
         """Counts users in the periods from one to another, which come in order; `inside` are their instants up to T."""
         periods, rows, count = self._periods, self._run.view.row_count, stop - start
-        own: I32 = np.full(rows, start, np.int32)
         done: U64 = np.zeros((rows, -(-count // 64)), np.uint64)
         for scanned in scan(self._run.view, self._events, inside, self._run.stats):
             chunk, mask = scanned.chunk, scanned.kernel_mask()
             self._run.stats.bytes += chunk.times.nbytes
-            mark_calendar_periods(
-                chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, self._always,
-                True, periods.edges_ms, periods.blocks, periods.block_bits, own, count, False, done,
+            mark_periods(
+                chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask,
+                periods.edges_ms, periods.blocks, periods.block_bits, start, done,
             )  # fmt: skip
         for first_row in range(0, rows, MORSEL_ROWS):
             users, found = _set_bits(done[first_row : first_row + MORSEL_ROWS])
@@ -210,7 +207,7 @@ LIFECYCLE: Final = ReportKind(
     CountsPart,
     LifecycleReport,
     _check,
-    _evaluate,
+    in_each(_evaluate),
     _finish,
     CountsPart({}),
     ('lifecycle("A", unit: day, last: 9d)', 'lifecycle(["A", "B"], small > 3, unit: week)'),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
 import numpy as np
 
 from cdp_query import tree
 from cdp_query.bind.bind import NO_SCHEMA, Binder
+from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
 from cdp_query.limits import OVERLAP_SEGMENTS_MAX
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import Finished, ReportKind, Run
-from cdp_query.reports.segment_members import segment_members
-from cdp_query.stats import REPORT
+from cdp_query.reports.report_kind import Finished, ReportKind, Run, in_each
 from cdp_store.arrays import U8
 
 
@@ -67,15 +65,18 @@ def _check(report: tree.Overlap, binder: Binder) -> None:
         binder.bind(segment, NO_SCHEMA)
 
 
-def _evaluate(report: tree.Overlap, run: Run) -> tuple[int, OverlapPart]:
+def _evaluate(report: tree.Overlap, run: ReportRun) -> tuple[int, OverlapPart]:
     """(users in any of the segments, users by combination)."""
-    combination: U8 = np.zeros(run.population.shape[0], np.uint8)
-    numbers = count(REPORT + 1)
-    for place, segment in enumerate(report.segments):
-        members = segment_members(segment, run.execution, run.binder, numbers)
-        combination |= members.astype(np.uint8) << np.uint8(place)
-    counts = np.bincount(combination[run.population], minlength=1 << len(report.segments))
-    return int(counts[1:].sum()), OverlapPart(tuple(counts.tolist()))
+    members = [run.members(segment) for segment in report.segments]
+
+    def count(_: tree.Overlap, own: Run) -> tuple[int, OverlapPart]:
+        combination: U8 = np.zeros(own.population.shape[0], np.uint8)
+        for place, masks in enumerate(members):
+            combination |= masks[own.number].astype(np.uint8) << np.uint8(place)
+        counts = np.bincount(combination[own.population], minlength=1 << len(members))
+        return int(counts[1:].sum()), OverlapPart(tuple(counts.tolist()))
+
+    return in_each(count)(report, run)
 
 
 def _finish(report: tree.Overlap, part: OverlapPart, _: tree.Context) -> Finished:

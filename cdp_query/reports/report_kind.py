@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Generic, TypeVar
 
 from cdp_query import tree
 from cdp_query.bind.bind import Binder
 from cdp_query.compiled.report_run import ReportRun
-from cdp_query.evaluate.execute import Execution
+from cdp_query.evaluate.execute import Checkpoint
 from cdp_query.reports.parts import ReportPart
-from cdp_query.stats import NodeStats
+from cdp_query.stats import REPORT, NodeStats
 from cdp_store.arrays import Bools
 from cdp_store.memory.view import PartitionView
 
@@ -21,17 +22,31 @@ Part = TypeVar("Part", bound=ReportPart)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One partition on which a report is evaluated."""
+    """One partition on which a report is evaluated; `number` is its place among those of the shard."""
 
-    execution: Execution
+    number: int
+    view: PartitionView
     binder: Binder
     population: Bools
     stats: NodeStats
+    checkpoint: Checkpoint
 
-    @property
-    def view(self) -> PartitionView:
-        """The partition's view."""
-        return self.execution.view
+
+def in_each(evaluate: Callable[[Asked, Run], tuple[int, Part]]) -> Callable[[Asked, ReportRun], tuple[int, Part]]:
+    """The evaluation of all partitions, one after the other, by that of one."""
+
+    def of_all(asked: Asked, run: ReportRun) -> tuple[int, Part]:
+        counts, parts = list[int](), list[Part]()
+        for number, (view, population) in enumerate(run.partitions()):
+            run.checkpoint()
+            with run.meter.timed(REPORT) as stats:
+                count, part = evaluate(asked, Run(number, view, run.binder, population, stats, run.checkpoint))
+                stats.rows_true += count
+            counts.append(count)
+            parts.append(part)
+        return sum(counts), reduce(lambda first, second: first.merge(second), parts)
+
+    return of_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +79,7 @@ class ReportKind(Generic[Asked, Part]):
 
     check: raises QueryInvalid if it is meaningless for any schema.
 
-    evaluate: (users that the report is about, its part) of one partition.
-
-    run: the same of all partitions of a shard by kernels; None if they cannot.
+    evaluate: (users that the report is about, its part) of all partitions of a shard.
 
     finish: the answer of the merged part.
 
@@ -82,9 +95,8 @@ class ReportKind(Generic[Asked, Part]):
     part: type[Part]
     answer: type
     check: Callable[[Asked, Binder], object]
-    evaluate: Callable[[Asked, Run], tuple[int, Part]]
+    evaluate: Callable[[Asked, ReportRun], tuple[int, Part]]
     finish: Callable[[Asked, Part, tree.Context], Finished]
     nothing: Part | None = None
     warm_up: tuple[str, ...] = ()
     people: People | None = None
-    run: Callable[[Asked, ReportRun], tuple[int, Part] | None] = lambda _asked, _run: None

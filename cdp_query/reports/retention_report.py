@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -14,28 +14,28 @@ from cdp_query.bind.bind import NO_SCHEMA, Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.periods import Periods, check_shown, months_between, periods_over, zone_offsets
 from cdp_query.calendar.windows import Interval, shown_interval
+from cdp_query.compiled.kernels.retention_leaf import NEVER
 from cdp_query.compiled.periodic import RETURNS_MAX, write_entries, write_returns
 from cdp_query.compiled.report_run import ReportRun
 from cdp_query.errors import QueryInvalid
 from cdp_query.kernels import aggregate
-from cdp_query.kernels import retention as kernels
 from cdp_query.limits import PERIODS_MAX
 from cdp_query.reports.parts import Added
-from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, ReportKind
 from cdp_query.reports.shown_periods import check_unit, shown_periods
+from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.scan import Scanned, filter_mask, scan
 from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import REPORT, NodeStats
 from cdp_query.tree import PeriodStart, ReturnMode
-from cdp_store.arrays import I32, I64, U32, U64, Bools
+from cdp_store.arrays import I64, U32, Bools
 from cdp_store.events.chunk import EventChunk
-from cdp_store.limits import DAY_MS, TIME_MAX_MS
+from cdp_store.limits import DAY_MS
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
 
-_NEVER: Final = TIME_MAX_MS + 1
+_NONE: Final[I64] = np.zeros(0, np.int64)
 _ELAPSED_MS: Final = {"day": DAY_MS, "week": 7 * DAY_MS}
-_WORD_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,57 +74,73 @@ class _Bound:
     tz: str
 
 
-def _evaluate(report: tree.Retention, run: Run) -> tuple[int, RetentionPart]:
-    """(users that entered, the cohorts with any user)."""
-    bound = _bind(report, run.binder, run.view.schema)
-    return _retention(run, replace(bound, entry=anchored(bound.entry, run.view, run.stats)))
+def _evaluate(report: tree.Retention, run: ReportRun) -> tuple[int, RetentionPart]:
+    """(users that entered, the cohorts with any user).
 
-
-def _run(report: tree.Retention, run: ReportRun) -> tuple[int, RetentionPart] | None:
-    """The same of all partitions by kernels: cohorts of days and weeks, and of months of the calendar."""
+    Python finds the returns in months from each entry, and in many periods of the calendar.
+    """
     bound = _bind(report, run.binder, run.names)
-    is_calendar = report.start is PeriodStart.CALENDAR
-    if report.periods > RETURNS_MAX or not (is_calendar or report.unit in _ELAPSED_MS):
-        return None
-    if not run.can_read(bound.entry, bound.returns):
-        return None
-    program, extremes = run.program(), np.array([_NEVER, -_NEVER], np.int64)
+    program, extremes = run.program(), np.array([NEVER, -NEVER], np.int64)
     entries: I64 = np.empty(sum(view.row_count for view in run.views), np.int64)
-    users = run.run(program, write_entries(program, bound.entry, bound.interval), extremes, entries)
+    users = run.run(program, [write_entries(program, bound.entry, bound.interval)], extremes, entries)
     if not users:
         return 0, RetentionPart({})
     entered = Interval(*extremes.tolist())
-    check_shown(report.unit, entered.first_ms, entered.last_ms, bound.tz)
-    periods = periods_over(report.unit, entered.first_ms, bound.until_ms if is_calendar else entered.last_ms, bound.tz)
-    program, cohorts = run.program(), len(periods)
-    leaf = write_returns(
-        program,
-        bound.returns,
-        _return_interval(bound, entered),
-        periods,
-        unit=0 if is_calendar else _ELAPSED_MS[report.unit],
-        periods=report.periods,
-        to_the_end=int(report.mode is ReturnMode.ON_OR_AFTER),
-        with_entry=int(_is_disjoint(bound)),
-    )
-    output: I64 = np.zeros(cohorts * (2 + report.periods), np.int64)
-    output[cohorts : 2 * cohorts] = np.iinfo(np.int64).min
-    at_entry = None if _is_disjoint(bound) else _returned_at_entry(report, run, entries, leaf)
-    run.run(program, leaf, output, entries, at_entry)
-    of_users, latest = output[:cohorts], output[cohorts : 2 * cohorts]
-    cells = output[2 * cohorts :].reshape(cohorts, report.periods)
-    return users, _part(periods, of_users, cells, latest)
-
-
-def _returned_at_entry(report: tree.Retention, run: ReportRun, entries: I64, leaf: int) -> dict[tuple[int, int], Bools]:
-    """Masks of the rows that returned at the instant of their entry, for events that enter and return."""
-    masks, start = dict[tuple[int, int], Bools](), 0
-    for number, view in enumerate(run.views):
-        entry = entries[start : start + view.row_count]
+    check_shown(report.unit, entered.first_ms, entered.last_ms, bound.tz)  # before tables of all cohorts are built
+    by_view = np.split(entries, np.cumsum([view.row_count for view in run.views])[:-1])
+    at_once, stats = list[Bools](), run.meter.node(REPORT)
+    is_calendar = report.start is PeriodStart.CALENDAR
+    is_by_kernels = report.periods <= RETURNS_MAX if is_calendar else report.unit in _ELAPSED_MS
+    for view, entry in zip(run.views, by_view, strict=True):
         own = _bind(report, run.binder, view.schema)
-        masks[number, leaf] = _returned_at_once(view, own, entry, run.stats[REPORT])
-        start += view.row_count
-    return masks
+        if not _is_disjoint(bound):
+            at_once.append(_returned_at_once(view, own, entry, stats))
+        if view.summaries and is_by_kernels:
+            last_ms = _last_return_ms(own, int(entry.max(where=entry != NEVER, initial=-NEVER)), report.periods)
+            note_dropped(view, own.returns, Interval(int(entry.min(initial=NEVER)), last_ms), stats)
+    if is_by_kernels:
+        return users, _by_kernels(run, bound, entered, entries, at_once)
+    return users, _by_python(run, bound, entered, by_view, at_once)
+
+
+def _by_kernels(
+    run: ReportRun, bound: _Bound, entered: Interval, entries: I64, at_once: Sequence[Bools]
+) -> RetentionPart:
+    """The cohorts, with the returns of 64 periods at a time.
+
+    Later ones count from later entries, and cohorts are told by a calendar that is late by as much.
+    """
+    asked, unit_ms = bound.asked, 0 if bound.asked.start is PeriodStart.CALENDAR else _ELAPSED_MS[bound.asked.unit]
+    periods = periods_over(asked.unit, entered.first_ms, entered.last_ms if unit_ms else bound.until_ms, bound.tz)
+    cohorts, cells = len(periods), list[I64]()
+    output: I64 = np.zeros(0, np.int64)
+    for first in reversed(range(0, asked.periods, RETURNS_MAX)):
+        count, late_ms, program = min(RETURNS_MAX, asked.periods - first), first * unit_ms, run.program()
+        leaf = write_returns(
+            program,
+            bound.returns,
+            Interval(entered.first_ms + late_ms, _last_return_ms(bound, entered.last_ms, first + count)),
+            replace(periods, edges_ms=periods.edges_ms + late_ms),
+            unit=unit_ms,
+            periods=count,
+            to_the_end=int(asked.mode is ReturnMode.ON_OR_AFTER),
+            with_entry=int(first > 0 or _is_disjoint(bound)),
+        )
+        output = np.zeros(cohorts * (2 + count), np.int64)
+        output[cohorts : 2 * cohorts] = np.iinfo(np.int64).min
+        starts = np.where(entries == NEVER, NEVER, entries + late_ms)
+        returned = {} if first else {(number, leaf): mask for number, mask in enumerate(at_once)}
+        run.run(program, [leaf], output, starts, returned)
+        cells.append(output[2 * cohorts :].reshape(cohorts, count))
+    return _part(periods, output[:cohorts], np.hstack(cells[::-1]), output[cohorts : 2 * cohorts])
+
+
+def _last_return_ms(bound: _Bound, last_entry_ms: int, periods: int) -> int:
+    """The last instant at which a return counts for any user in so many periods."""
+    asked = bound.asked
+    if asked.mode is ReturnMode.ON and asked.start is PeriodStart.ROLLING and asked.unit in _ELAPSED_MS:
+        return min(bound.until_ms, last_entry_ms + periods * _ELAPSED_MS[asked.unit] - 1)
+    return bound.until_ms
 
 
 def _is_disjoint(report: _Bound) -> bool:
@@ -137,99 +153,72 @@ def _bind(report: tree.Retention, binder: Binder, schema: SchemaReading) -> _Bou
     return _Bound(report, entry, returns, interval, binder.context.as_of_ms, binder.context.tz)
 
 
-def _retention(run: Run, report: _Bound) -> tuple[int, RetentionPart]:
-    view, population, stats = run.view, run.population, run.stats
-    entry = _first_entries(view, report, stats)
-    users, first_ms, last_ms = kernels.entry_bounds(entry, population, _NEVER)
-    if not users:
-        return 0, RetentionPart({})
-    check_shown(report.asked.unit, first_ms, last_ms, report.tz)  # before tables of all cohorts are built
-    entered = Interval(first_ms, last_ms)
-    returned: U64 = np.zeros((entry.shape[0], -(-report.asked.periods // _WORD_BITS)), np.uint64)
-    _mark_returns(view, report, entry, entered, returned, stats)
-    return users, _count(report, entry, entered, returned)
+def _by_python(
+    run: ReportRun, bound: _Bound, entered: Interval, by_view: Sequence[I64], at_once: Sequence[Bools]
+) -> RetentionPart:
+    cohorts, count = periods_over(bound.asked.unit, entered.first_ms, entered.last_ms, bound.tz), bound.asked.periods
+    between = _periods_between(bound, entered)
+    users: I64 = np.zeros(len(cohorts), np.int64)
+    cells: I64 = np.zeros((len(cohorts), count), np.int64)
+    latest: I64 = np.full(len(cohorts), np.iinfo(np.int64).min, np.int64)
+    for number, (view, entry) in enumerate(zip(run.views, by_view, strict=True)):
+        run.checkpoint()
+        held = np.flatnonzero(entry != NEVER)
+        if not held.size:
+            continue
+        cohort = cohorts.index_of(entry[held])
+        users += np.bincount(cohort, minlength=len(cohorts))
+        np.maximum.at(latest, cohort, entry[held])
+        own = _bind(bound.asked, run.binder, view.schema)
+        found = [np.flatnonzero(at_once[number]) * count] if at_once else []
+        found += _returns(view, own, entry, between, int(bool(at_once)), run.meter.node(REPORT))
+        # Stable: the returns of a chunk are in order already.
+        rows, period = np.divmod(_distinct(np.sort(np.concatenate([_NONE, *found]), kind="stable")), count)
+        if own.asked.mode is ReturnMode.ON_OR_AFTER:
+            is_last = np.append(rows[1:] != rows[:-1], True)[: rows.shape[0]]
+            rows, period = rows[is_last], period[is_last]
+        np.add.at(cells, (cohorts.index_of(entry[rows]), period), 1)
+    if bound.asked.mode is ReturnMode.ON_OR_AFTER:
+        cells = cells[:, ::-1].cumsum(axis=1)[:, ::-1]
+    return _part(cohorts, users, cells, latest)
 
 
-def _first_entries(view: PartitionView, report: _Bound, stats: NodeStats) -> I64:
-    """Epoch ms of each row's first entry, i64[rows]; _NEVER for rows without one."""
-    entry: I64 = np.full(view.row_count, _NEVER, np.int64)
-    for scanned in scan(view, report.entry, report.interval, stats):
-        chunk = scanned.chunk
-        mask = scanned.kernel_mask()
-        kernels.first_times(
-            chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry
-        )
-    return entry
-
-
-def _mark_returns(
-    view: PartitionView, report: _Bound, entry: I64, entered: Interval, returned: U64, stats: NodeStats
-) -> None:
-    """Sets the periods in which rows returned; `entered` is from the first entry to the last."""
-    is_disjoint = _is_disjoint(report)
-    mark = _marker(report, entry, entered, is_disjoint, returned)
-    for scanned in scan(view, report.returns, _return_interval(report, entered), stats):
+def _returns(
+    view: PartitionView,
+    bound: _Bound,
+    entry: I64,
+    between: Callable[[I64, I64], I64],
+    delay: int,
+    stats: NodeStats,
+) -> Iterator[I64]:
+    """row * periods + period of the returns in each chunk, `delay` ms after the entry at the earliest."""
+    first_ms, count = int(entry.min()), bound.asked.periods
+    for scanned in scan(view, bound.returns, Interval(first_ms, bound.until_ms), stats):
         stats.bytes += scanned.chunk.times.nbytes
-        mark(scanned)
-    if not is_disjoint:
-        returned[:, 0] |= _returned_at_once(view, report, entry, stats).astype(np.uint64)
-
-
-def _return_interval(report: _Bound, entered: Interval) -> Interval:
-    """Interval of the returns that count for any user."""
-    asked, last_ms = report.asked, report.until_ms
-    if asked.mode is ReturnMode.ON and asked.start is PeriodStart.ROLLING and asked.unit in _ELAPSED_MS:
-        last_ms = min(last_ms, entered.last_ms + asked.periods * _ELAPSED_MS[asked.unit] - 1)
-    return Interval(entered.first_ms, last_ms)
-
-
-def _marker(
-    report: _Bound, entry: I64, entered: Interval, with_entry: bool, returned: U64
-) -> Callable[[Scanned], None]:
-    """Function that marks the periods of the returns in a chunk; `with_entry` counts those at the entry's instant."""
-    to_the_end, periods = report.asked.mode is ReturnMode.ON_OR_AFTER, report.asked.periods
-    if report.asked.start is PeriodStart.CALENDAR:
-        return _calendar_marker(report, entry, entered, with_entry, returned)
-    if report.asked.unit in _ELAPSED_MS:
-        unit_ms = _ELAPSED_MS[report.asked.unit]
-
-        def mark_elapsed(scanned: Scanned) -> None:
-            chunk, mask = scanned.chunk, scanned.kernel_mask()
-            kernels.mark_elapsed_periods(
-                chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask,
-                entry, with_entry, unit_ms, periods, to_the_end, returned,
-            )  # fmt: skip
-
-        return mark_elapsed
-
-    offsets = zone_offsets(report.tz, entered.first_ms, report.until_ms)
-
-    def mark_months(scanned: Scanned) -> None:
-        rows, at = scanned.rows(), scanned.chunk.full_times()
-        at = at if scanned.mask is None else at[scanned.mask]
+        rows, at = scanned.rows(), scanned.times()
         starts = entry[rows]
-        chosen = np.flatnonzero((at > starts) | ((at == starts) & with_entry))
-        given = months_between(starts[chosen], at[chosen], offsets)
-        kernels.mark_given_periods(rows[chosen], given, periods, to_the_end, returned)
+        chosen = np.flatnonzero(at >= starts + delay)
+        given = between(starts[chosen], at[chosen])
+        if bound.asked.mode is ReturnMode.ON_OR_AFTER:
+            given = np.minimum(given, count - 1)
+        inside = given < count
+        yield _distinct(rows[chosen][inside].astype(np.int64) * count + given[inside])
 
-    return mark_months
+
+def _distinct(ascending: I64) -> I64:
+    is_first: Bools = np.ones(ascending.shape[0], np.bool_)
+    is_first[1:] = ascending[1:] != ascending[:-1]
+    kept: I64 = ascending[is_first]
+    return kept
 
 
-def _calendar_marker(
-    report: _Bound, entry: I64, entered: Interval, with_entry: bool, returned: U64
-) -> Callable[[Scanned], None]:
-    calendar = periods_over(report.asked.unit, entered.first_ms, report.until_ms, report.tz)
-    entry_period = _periods_of(entry, calendar)
-    to_the_end, periods = report.asked.mode is ReturnMode.ON_OR_AFTER, report.asked.periods
-
-    def mark_calendar(scanned: Scanned) -> None:
-        chunk, mask = scanned.chunk, scanned.kernel_mask()
-        kernels.mark_calendar_periods(
-            chunk.run_rows, chunk.run_starts, chunk.run_offsets, chunk.times, chunk.base_ms, mask, entry, with_entry,
-            calendar.edges_ms, calendar.blocks, calendar.block_bits, entry_period, periods, to_the_end, returned,
-        )  # fmt: skip
-
-    return mark_calendar
+def _periods_between(bound: _Bound, entered: Interval) -> Callable[[I64, I64], I64]:
+    """Function that returns the number of periods from each entry to a return."""
+    if bound.asked.start is PeriodStart.CALENDAR:
+        calendar = periods_over(bound.asked.unit, entered.first_ms, bound.until_ms, bound.tz)
+        return lambda entries, returns: calendar.index_of(returns) - calendar.index_of(entries)
+    offsets = zone_offsets(bound.tz, entered.first_ms, bound.until_ms)
+    return lambda entries, returns: months_between(entries, returns, offsets)
 
 
 def _returned_at_once(view: PartitionView, report: _Bound, entry: I64, stats: NodeStats) -> Bools:
@@ -238,12 +227,13 @@ def _returned_at_once(view: PartitionView, report: _Bound, entry: I64, stats: No
     Of the events at that instant some match only the entry, some only the return, some both. There is a return if one
     event matches only the return, or if one of at least two events matches both.
     """
+    entries = anchored(report.entry, view, stats)
     only_entry, only_return, both = (np.zeros(entry.shape[0], np.uint32) for _ in range(3))
     names = dict.fromkeys((*report.entry.names, *report.returns.names))
     for name, chunk in ((own, chunk) for own in names for chunk in view.event_chunks(own)):
         at_entry = chunk.full_times() == entry[chunk.full_rows()]
         if at_entry.any():
-            enters = at_entry & _matches(view, report.entry, name, chunk, stats)
+            enters = at_entry & _matches(view, entries, name, chunk, stats)
             returns = at_entry & _matches(view, report.returns, name, chunk, stats)
             for mask, counts in (
                 (enters & ~returns, only_entry), (returns & ~enters, only_return), (enters & returns, both)
@@ -261,22 +251,6 @@ def _matches(view: PartitionView, events: BoundEvents, name: int, chunk: EventCh
 
 def _count_rows(chunk: EventChunk, mask: Bools, counts: U32) -> None:
     aggregate.count_rows(Scanned(chunk, mask).rows(), counts)
-
-
-def _periods_of(entry: I64, calendar: Periods) -> I32:
-    periods: I32 = np.empty(entry.shape[0], np.int32)
-    kernels.period_of_rows(entry, _NEVER, calendar.edges_ms, calendar.blocks, calendar.block_bits, periods)
-    return periods
-
-
-def _count(report: _Bound, entry: I64, entered: Interval, returned: U64) -> RetentionPart:
-    cohorts = periods_over(report.asked.unit, entered.first_ms, entered.last_ms, report.tz)
-    users: I64 = np.zeros(len(cohorts), np.int64)
-    cells: I64 = np.zeros((len(cohorts), report.asked.periods), np.int64)
-    latest: I64 = np.full(len(cohorts), np.iinfo(np.int64).min, np.int64)
-    cumulative = report.asked.mode is ReturnMode.ON_OR_AFTER
-    kernels.count_cohorts(_periods_of(entry, cohorts), entry, returned, cumulative, users, cells, latest)
-    return _part(cohorts, users, cells, latest)
 
 
 def _part(cohorts: Periods, users: I64, cells: I64, latest: I64) -> RetentionPart:
@@ -359,7 +333,6 @@ RETENTION: Final = ReportKind(
     _evaluate,
     _finish,
     RetentionPart({}),
-    run=_run,
     warm_up=(
         'retention("A", return: "B", unit: day, periods: 3)',
         'retention("A", return: "B", unit: month, periods: 3)',

@@ -15,7 +15,7 @@ from cdp_query.evaluate.needs import check_report_needs
 from cdp_query.kernels.exact_sum import exact_sums
 from cdp_query.kernels.recency import last_times
 from cdp_query.kernels.trend import sum_integers_by_period
-from cdp_query.reports.report_kind import Finished, ReportKind, Run
+from cdp_query.reports.report_kind import Finished, ReportKind, Run, in_each
 from cdp_query.scan.scan import Scanned, scan
 from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
@@ -202,7 +202,7 @@ RFM: Final = ReportKind(
     RfmPart,
     RfmReport,
     lambda report, binder: binder.windowed(report.events, report.window, NO_SCHEMA),
-    _evaluate,
+    in_each(_evaluate),
     _finish,
     warm_up=('rfm("A".small)', 'rfm("A".price, small > 3, last: 30d)'),
 )

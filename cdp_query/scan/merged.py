@@ -23,26 +23,6 @@ _EVER: Final = Interval(TIME_MIN_MS, TIME_MAX_MS)
 _NO_ORDER: Final[I64] = np.zeros(0, np.int64)
 
 
-def source_fields(scanned: Scanned, wanted: Interval, *, is_plain: bool = False) -> tuple[int, ...]:
-    """A chunk's events in the interval that count, as a row of a table for kernels/steps and kernels/merging."""
-    chunk, mask = scanned.chunk, scanned.mask
-    run_rows, run_starts, run_offsets, times = chunk.addresses
-    wide = chunk.times.itemsize == 8
-    return (
-        run_rows,
-        run_starts,
-        run_offsets,
-        chunk.run_offsets.shape[0] - 1,
-        times,
-        wide,
-        chunk.base_ms,
-        0 if mask is None else mask.ctypes.data,
-        wanted.first_ms,
-        wanted.last_ms,
-        is_plain and not wide and mask is None,
-    )
-
-
 def merged(scanned: Sequence[Scanned], wanted: Interval = _EVER) -> EventChunk:
     """The events in the interval that count, at least none; of one row and time in the order of the chunks.
 
@@ -75,8 +55,23 @@ def _merge(
 
 
 def _fields(scanned: Scanned, wanted: Interval) -> tuple[int, ...]:
-    covered = wanted.covers(scanned.chunk.first_ms, scanned.chunk.last_ms)
-    return source_fields(scanned, wanted, is_plain=covered)
+    """A chunk's events in the interval that count, as a row of the table of kernels/merging."""
+    chunk, mask = scanned.chunk, scanned.mask
+    run_rows, run_starts, run_offsets, times = chunk.addresses
+    wide, covered = chunk.times.itemsize == 8, wanted.covers(chunk.first_ms, chunk.last_ms)
+    return (
+        run_rows,
+        run_starts,
+        run_offsets,
+        chunk.run_offsets.shape[0] - 1,
+        times,
+        wide,
+        chunk.base_ms,
+        0 if mask is None else mask.ctypes.data,
+        wanted.first_ms,
+        wanted.last_ms,
+        covered and not wide and mask is None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -102,34 +102,10 @@ def overlapping(
                 yield read, covered
 
 
-def is_wide(chunk: EventChunk) -> bool:
-    """Tests whether a chunk spans many buckets with few events."""
-    return chunk.times.dtype != np.uint32
-
-
 def scan(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
     """Chunks with events in the interval that pass the filter; inside a name in order of arrival."""
     note_dropped(view, events, interval, stats)
-    return _scanned(view, events, interval, overlapping(view, events, interval, stats), stats)
-
-
-def scan_in_time(view: PartitionView, events: BoundEvents, interval: Interval, stats: NodeStats) -> Iterator[Scanned]:
-    """Like scan, but by the bucket in which a chunk begins, over all names together; chunks of many buckets first."""
-    note_dropped(view, events, interval, stats)
-    chunks = sorted(
-        overlapping(view, events, interval, stats), key=lambda found: (not is_wide(found[0]), found[0].bucket)
-    )
-    return _scanned(view, events, interval, chunks, stats)
-
-
-def _scanned(
-    view: PartitionView,
-    events: BoundEvents,
-    interval: Interval,
-    chunks: Iterable[tuple[EventChunk, bool]],
-    stats: NodeStats,
-) -> Iterator[Scanned]:
-    for chunk, covered in chunks:
+    for chunk, covered in overlapping(view, events, interval, stats):
         mask = None if covered else _in_interval(chunk, interval)
         if events.where is not None:
             passed = filter_mask(view, chunk, events.where, stats)

@@ -21,7 +21,6 @@ from cdp_query import pipeline
 from cdp_query.bind.bind import Binder
 from cdp_query.evaluate.execute import Execution
 from cdp_query.reports.registry import REPORTS
-from cdp_query.reports.segment_members import segment_members
 from cdp_query.scan.narrowed import chunk_of, narrowed
 from cdp_query.stats import Meter
 from cdp_query.tree import Breakdown, Context, Funnel, Report
@@ -42,7 +41,7 @@ _QUESTIONS: Final = (
     'plan = "p1" and age > 3',
     'plan contains "p"',
     'city = "c1"',
-    'tags has "x" and size(tags) > 0 and any(tags, place.city = "x")',
+    'tags has "x" and size(tags) > 0 and any(tags, place.city = "x") and any(tags, place.city contains "x")',
     'count("A") >= 1 and count("A", small > 1, last: 2d) < 5',
     *(f'sum("A".{name}) > 1' for name in ("small", "medium", "wide", "huge", "price", "fare", "mixed")),
     'avg("A".mixed) > 1',
@@ -148,13 +147,11 @@ def _ask(partition: Partition, text: str, as_of_ms: int, by: str | None = None) 
 
 
 def _ask_parts(partition: Partition, text: str, as_of_ms: int) -> None:
-    """Reaches the kernels for parts of reports, and for what those for whole questions leave open."""
+    """Reaches the kernels for what those for whole questions leave open."""
     context = Context(as_of_ms)
     question, view = pipeline.prepare(text, None, context), partition.capture()
-    if isinstance(question, Funnel | Report):
-        pipeline.report_of_each(question, [view], Binder(context), lambda: None)
-    elif not isinstance(question, Breakdown):
-        segment_members(question, Execution(view, context, Meter(), lambda: None), Binder(context))
+    if not isinstance(question, Breakdown | Funnel | Report):
+        Execution(view, context, Meter(), lambda: None).members(Binder(context).bind(question, view.schema))
 
 
 def _ask_few(partition: Partition) -> None:
@@ -189,7 +186,8 @@ def _batch(events: int, seed: int, days: int = 40) -> RecordBatch:
         }
         builder.add(USER_ID, user, "AB"[number % 2], time_ms, values, f"{seed}-{number}")
         if number < 100:
-            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": ["x"]}
+            tags = ["x", {"place": {"city": "x"}}]
+            attributes: dict[str, Value | None] = {"plan": f"p{number % 3}", "age": number, "tags": tags}
             attributes["gone"] = None if number % 2 else "x"
             builder.add(USER_ID, user, None, time_ms, attributes)
             # Changes so far apart that their history takes chunks with times of 64 bits.

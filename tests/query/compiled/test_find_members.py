@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
 from cdp_query.compiled import find_members
+from cdp_query.compiled.run import population_of
 from cdp_query.errors import QueryCancelled
 from cdp_query.evaluate.execute import Execution
-from cdp_query.reports.segment_members import segment_members
 from cdp_query.stats import Meter
 from cdp_store.arrays import Bools
 from cdp_store.limits import DAY_MS, MORSEL_ROWS
@@ -32,9 +32,9 @@ from tests.states import every_state
 
 def by_python(segment: tree.Node, view: PartitionView, context: tree.Context) -> Bools:
     """Members of one partition, without kernels for whole segments."""
-    execution = Execution(view, context, Meter(), lambda: None)
-    mask: Bools = segment_members(segment, execution, Binder(context)) & execution.population()
-    return mask
+    mask = Execution(view, context, Meter(), lambda: None).members(Binder(context).bind(segment, view.schema))
+    population = population_of(view, context)
+    return mask if population is None else mask & population
 
 
 def by_kernels(segment: tree.Node, views: Sequence[PartitionView], context: tree.Context) -> find_members.Members:

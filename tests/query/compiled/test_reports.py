@@ -1,8 +1,7 @@
-"""Reports by kernels over all partitions at once, and by Python in each partition: both answer alike."""
+"""Reports by kernels over all partitions at once, against the oracle, and in one partition against several."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from random import Random
@@ -13,38 +12,24 @@ from hypothesis import strategies as st
 
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
-from cdp_query.compiled.report_run import ReportRun
+from cdp_query.compiled.descriptors import chunk_table_of
 from cdp_query.errors import QueryTooLarge
 from cdp_query.reports.funnel_report import FunnelPart
-from cdp_query.reports.parts import ReportPart
-from cdp_query.reports.registry import run_report
 from cdp_query.reports.retention_report import RetentionPart
 from cdp_query.stats import REPORT
 from cdp_store.limits import DAY_MS, MORSEL_ROWS
-from cdp_store.memory.view import PartitionView
 from tests import strategies
 from tests.raw_records import Event, Record, user
+from tests.reported import Asked, by_oracle, reported
 from tests.shards import Shards
 from tests.states import every_state
 from tests.strategies_reports import retentions, trends
 
-Report = tree.Funnel | tree.Report
 
-
-Answer = tuple[int, int, ReportPart | None]  # users in the population, users it is about, and its part
-
-
-def by_kernels(report: Report, views: Sequence[PartitionView], context: tree.Context) -> Answer | None:
-    """The answer of all partitions at once; None if kernels cannot evaluate the report."""
-    run = ReportRun.of(report, views, Binder(context), lambda: None)
-    found = run_report(report, run)
-    return None if found is None else (run.size, *found)
-
-
-def by_python(report: Report, views: Sequence[PartitionView], context: tree.Context) -> Answer:
-    """The answer of all partitions, one after the other."""
-    found = pipeline.report_of_each(report, views, Binder(context), lambda: None)
-    return found.population, found.count, found.report
+def answer(report: tree.Question, shards: Shards, context: tree.Context) -> tuple[int, object]:
+    """What partitions report, all at once."""
+    assert isinstance(report, Asked)
+    return reported(report, pipeline.evaluate_all(report, shards.capture(), Binder(context)), context)
 
 
 @st.composite
@@ -56,7 +41,7 @@ def apart(draw: st.DrawFn) -> tree.Funnel:
     return replace(funnel, steps=tuple(steps))
 
 
-def reports() -> st.SearchStrategy[Report]:
+def reports() -> st.SearchStrategy[Asked]:
     """Plain funnels, trends and retentions."""
     plain = trends().map(lambda trend: replace(trend, property=None))
     return st.one_of(apart(), apart(), strategies.funnels(), plain, trends(), retentions())
@@ -69,15 +54,12 @@ def reports() -> st.SearchStrategy[Report]:
     strategies.contexts(),
 )
 @settings(max_examples=40)
-def test_kernels_and_python_report_the_same(
-    records: list[Record], size: int, asked: list[Report], context: tree.Context
-) -> None:
+def test_reports_are_the_oracles(records: list[Record], size: int, asked: list[Asked], context: tree.Context) -> None:
+    wanted = [by_oracle(report, records, context) for report in asked]
     for state, shards in every_state(records, size):
-        views = shards.capture()
-        for report in asked:
-            found = by_kernels(report, views, context)
-            event(f"{type(report).__name__} by kernels: {found is not None}")
-            assert found in (None, by_python(report, views, context)), (state, report)
+        for report, told in zip(asked, wanted, strict=True):
+            event(f"{type(report).__name__} about anyone: {told[0] > 0}")
+            assert answer(report, shards, context) == told, (state, report)
 
 
 @pytest.mark.parametrize(("tie", "steps"), [("strict", (6, 1)), ("ordered", (6, 2))])
@@ -87,19 +69,19 @@ def test_ties_are_told_apart_from_events_that_come_later(tie: str, steps: tuple[
 
     The last attempts take as long as they may, and a millisecond more.
     """
-    shards, late, week = Shards(), 8 * DAY_MS, 7 * DAY_MS
+    shards, records, late, week = Shards(), list[Record](), 8 * DAY_MS, 7 * DAY_MS
     pairs = (5000, 5000), (5001, 5000), (9000, 5000), (5000, late), (5000, 5000 + week), (5000, 5001 + week)
     for number, (first, second) in enumerate(pairs):
         who = user(f"u{number}")
-        shards.apply([Event(who, "A", first, {}), Event(who, "B", second, {}), Event(who, "B", 2 * late, {})])
+        records += [Event(who, "A", first, {}), Event(who, "B", second, {}), Event(who, "B", 2 * late, {})]
+    shards.apply(records)
     if is_sealed:
         shards.seal()
     context = tree.Context(30 * DAY_MS)
     report = pipeline.prepare(f'funnel("A" -> "B", within: 7d, tie: {tie})', None, context)
     assert isinstance(report, tree.Funnel)
-    views = shards.capture()
-    assert by_kernels(report, views, context) == by_python(report, views, context)
-    assert pipeline.evaluate_all(report, views, Binder(context)).steps == steps
+    assert answer(report, shards, context) == by_oracle(report, records, context)
+    assert pipeline.evaluate_all(report, shards.capture(), Binder(context)).steps == steps
 
 
 @pytest.mark.parametrize(
@@ -114,32 +96,32 @@ def test_ties_are_told_apart_from_events_that_come_later(tie: str, steps: tuple[
 def test_returns_count_from_the_instant_of_the_entry(
     returns: str, expected: tuple[int, int], start: str, is_sealed: bool
 ) -> None:
-    shards, entered = Shards(), 10 * DAY_MS
+    shards, records, entered = Shards(), list[Record](), 10 * DAY_MS
     for number, gap in enumerate((0, 1, -1, DAY_MS, DAY_MS - 1)):
-        shards.apply([Event(user(f"u{number}"), "A", entered, {}), Event(user(f"u{number}"), "B", entered + gap, {})])
+        records += [Event(user(f"u{number}"), "A", entered, {}), Event(user(f"u{number}"), "B", entered + gap, {})]
     for number, gap in enumerate((0, 1)):
-        shards.apply([Event(user(f"again{number}"), "A", entered + each, {}) for each in (0, gap)])
+        records += [Event(user(f"again{number}"), "A", entered + each, {}) for each in (0, gap)]
+    shards.apply(records)
     if is_sealed:
         shards.seal()
     context = tree.Context(30 * DAY_MS)
     report = pipeline.prepare(f'retention("A", return: "{returns}", unit: day, periods: 2{start})', None, context)
     assert isinstance(report, tree.Retention)
-    views = shards.capture()
-    assert by_kernels(report, views, context) == by_python(report, views, context)
-    part = pipeline.evaluate_all(report, views, Binder(context)).report
+    assert answer(report, shards, context) == by_oracle(report, records, context)
+    part = pipeline.evaluate_all(report, shards.capture(), Binder(context)).report
     assert isinstance(part, RetentionPart)
     assert [cohort.returned for cohort in part.cohorts.values()] == [expected]
 
 
 def test_an_attempt_is_open_while_any_time_is_left() -> None:
     shards, now = Shards(), 30 * DAY_MS
-    shards.apply([Event(user(f"u{left}"), "A", now - DAY_MS + left, {}) for left in (-1, 0, 1, 2)])
-    shards.apply([Event(user("u2"), "B", now, {})])  # it is at the end
+    records: list[Record] = [Event(user(f"u{left}"), "A", now - DAY_MS + left, {}) for left in (-1, 0, 1, 2)]
+    records.append(Event(user("u2"), "B", now, {}))  # it is at the end
+    shards.apply(records)
     report, context = pipeline.prepare('funnel("A" -> "B", within: 1d)', None, tree.Context(now)), tree.Context(now)
     assert isinstance(report, tree.Funnel)
-    views = shards.capture()
-    assert by_kernels(report, views, context) == by_python(report, views, context)
-    part = pipeline.evaluate_all(report, views, Binder(context)).report
+    assert answer(report, shards, context) == by_oracle(report, records, context)
+    part = pipeline.evaluate_all(report, shards.capture(), Binder(context)).report
     assert isinstance(part, FunnelPart)
     assert part.incomplete == 1
 
@@ -175,25 +157,71 @@ def test_events_of_overlapping_chunks_are_put_in_order(count: int, starts: tuple
     The list of users that are out of order has room for as many as there are: of three chunks it gets one twice, and
     then has no room for the other.
     """
-    shards, middle = Shards(), count // 2 * 20_000
+    shards, records, middle = Shards(), list[Record](), count // 2 * 20_000
     for start in starts:
         users = [user("u")] if start == 5_000 else [user("u"), user("v")]
-        shards.apply([Event(who, "A", start + 20_000 * number, {}) for who in users for number in range(count)])
+        own = [Event(who, "A", start + 20_000 * number, {}) for who in users for number in range(count)]
+        records += own
+        shards.apply(own)
         shards.seal()
-    shards.apply([Event(user(name), "B", middle + 13_000, {}) for name in "uv"])
+    last = [Event(user(name), "B", middle + 13_000, {}) for name in "uv"]
+    shards.apply(last)
     context = tree.Context(DAY_MS)
     report = pipeline.prepare('funnel("A" -> "B", within: 4s)', None, context)
     assert isinstance(report, tree.Funnel)
     views = shards.capture()
     assert len(views[0].event_chunks(views[0].schema.events["A"])) == len(starts)
-    assert by_kernels(report, views, context) == by_python(report, views, context)
+    assert answer(report, shards, context) == by_oracle(report, [*records, *last], context)
     assert pipeline.evaluate_all(report, views, Binder(context)).steps == (2, 2)
 
 
+@pytest.mark.parametrize("window", ["", ", last: 100d"])
+@pytest.mark.parametrize("where", ["", ", hour() in 0..11"])
+@pytest.mark.parametrize("unit", ["day", "week", "month"])
+def test_a_trend_counts_users_once_though_chunks_reach_far_back(unit: str, where: str, window: str) -> None:
+    """Per user a trend remembers 64 periods: beyond that it is counted in several stretches."""
+    shards, random, records = Shards(), Random(11), list[Record]()
+    for is_sealed in (True, True, True, False):
+        own = [Event(user(f"u{random.randrange(9)}"), "A", random.randrange(400 * DAY_MS), {}) for _ in range(60)]
+        records += own
+        shards.apply(own)
+        if is_sealed:
+            shards.seal()
+    [view], context = shards.capture(), tree.Context(380 * DAY_MS, "Europe/Berlin")
+    assert chunk_table_of(view, ["A"], is_gathered=True).overlap_ms > 60 * DAY_MS
+    report = pipeline.prepare(f'trend("A"{where}, unit: {unit}{window})', None, context)
+    assert isinstance(report, tree.Trend)
+    assert answer(report, shards, context) == by_oracle(report, records, context)
+
+
+@pytest.mark.parametrize("periods", [1, 64, 65, 140])
+@pytest.mark.parametrize("mode", ["on", "on_or_after"])
+@pytest.mark.parametrize("start", ["rolling", "calendar"])
+@pytest.mark.parametrize("returns", ["B", "A"])
+def test_returns_of_many_periods_are_found_64_at_a_time(returns: str, start: str, mode: str, periods: int) -> None:
+    shards, random, records = Shards(2), Random(12), list[Record]()
+    for is_sealed in (True, False):
+        own = [
+            Event(user(f"u{random.randrange(20)}"), random.choice("AB"), random.randrange(300) * DAY_MS // 2, {})
+            for _ in range(150)
+        ]
+        records += own
+        shards.apply(own)
+        if is_sealed:
+            shards.seal()
+    context = tree.Context(150 * DAY_MS)
+    text = f'retention("A", return: "{returns}", unit: day, periods: {periods}, mode: {mode}, start: {start})'
+    report = pipeline.prepare(text, None, context)
+    assert isinstance(report, tree.Retention)
+    assert answer(report, shards, context) == by_oracle(report, records, context)
+
+
 @pytest.fixture(scope="module")
-def large() -> Shards:
-    """A partition of more than a morsel of rows, with chunks that overlap, unsealed events, and a very busy user."""
-    shards, random = Shards(), Random(5)
+def large() -> tuple[Shards, Shards]:
+    """A partition of more than a morsel of rows, with chunks that overlap, unsealed events, and a very busy user; and
+    the same users in several partitions of one morsel each.
+    """
+    one, several, random = Shards(), Shards(3), Random(5)
     for count, sealed in ((90_000, True), (60_000, True), (30_000, True), (3_000, False)):
         times = sorted(random.randrange(50 * DAY_MS) for _ in range(count))
         records = [
@@ -206,10 +234,11 @@ def large() -> Shards:
             for number, ts in enumerate(times)
         ]
         random.shuffle(records)
-        shards.apply(records)
-        if sealed:
-            shards.seal()
-    return shards
+        for shards in (one, several):
+            shards.apply(records)
+            if sealed:
+                shards.seal()
+    return one, several
 
 
 @pytest.mark.parametrize(
@@ -226,10 +255,9 @@ def large() -> Shards:
     ],
 )
 @pytest.mark.parametrize("days", [51, 30])
-def test_rows_beyond_the_first_morsel_are_reported_too(large: Shards, text: str, days: int) -> None:
+def test_rows_beyond_the_first_morsel_are_reported_too(large: tuple[Shards, Shards], text: str, days: int) -> None:
+    one, several = large
     context = tree.Context(days * DAY_MS)
     report = pipeline.prepare(text, None, context)
-    assert isinstance(report, Report)
-    views = large.capture()
-    assert views[0].row_count > MORSEL_ROWS
-    assert by_kernels(report, views, context) == by_python(report, views, context)
+    assert one.capture()[0].row_count > MORSEL_ROWS > max(view.row_count for view in several.capture())
+    assert answer(report, one, context) == answer(report, several, context)

@@ -90,6 +90,17 @@ def _day(days: int) -> str:
     return (to_datetime(CUTOFF + days * strategies.DAY_MS)).date().isoformat()
 
 
+def test_a_sequence_is_flagged_only_by_partitions_where_it_is_evaluated() -> None:
+    """ann and bob live in different partitions; the drop took events of ann alone."""
+    both = [Event(who, name, CUTOFF + at) for who in (ANN, BOB) for at, name in enumerate(("View", "Buy"), 1)]
+    dropped = Event(ANN, "View", CUTOFF - 1)
+    for gold, flagged in ((ANN, True), (BOB, False)):
+        shards = retained([*both, dropped, Change(gold, CUTOFF, {"plan": "gold"})], CUTOFF, 2)
+        assert [view.row_count for view in shards.capture()] == [1, 1]
+        found = members(shards, 'plan = "gold" and sequence("View" -> "Buy")')
+        assert found == ([gold.identifier], flagged)
+
+
 def test_a_question_about_an_instant_before_the_drop_is_flagged_where_it_matters() -> None:
     shards = retained(RECORDS, CUTOFF)
     then = tree.Context(CUTOFF - 5 * strategies.DAY_MS)

@@ -20,6 +20,7 @@ from cdp_query.reports.trend_report import trend_rows
 from cdp_store.values import to_ms
 from tests import oracle_reports, strategies, strategies_reports
 from tests.raw_records import Event, Record, anonymous, user
+from tests.reported import reported
 from tests.shards import Shards
 from tests.states import every_state
 
@@ -29,28 +30,6 @@ _SIZES = st.sampled_from((1, 3, 13))
 
 def _at(iso: str) -> int:
     return to_ms(datetime.fromisoformat(iso).replace(tzinfo=UTC))
-
-
-def _trend_rows(
-    report: tree.Trend, partial: Partial, context: tree.Context
-) -> tuple[int, list[oracle_reports.TrendRow]]:
-    rows = [
-        oracle_reports.TrendRow(
-            row.label, row.events, row.users, 0 if row.sum is None else row.sum, row.average, row.incomplete
-        )
-        for row in trend_rows(report, partial.report, context)
-    ]
-    return partial.count, rows
-
-
-def _retention_rows(
-    report: tree.Retention, partial: Partial, context: tree.Context
-) -> tuple[int, list[oracle_reports.RetentionRow]]:
-    rows = [
-        oracle_reports.RetentionRow(row.label, row.users, row.returned, row.complete)
-        for row in retention_rows(report, partial.report, context)
-    ]
-    return partial.count, rows
 
 
 def _several(reports: st.SearchStrategy[Asked]) -> st.SearchStrategy[list[Asked]]:
@@ -77,7 +56,7 @@ def test_trends_are_the_oracles_in_every_state(
     for report, part in zip(reports, first, strict=True):
         expected = oracle_reports.trend(report, records, context)
         event(f"some users: {expected[0] > 0}")
-        assert _typed(_trend_rows(report, part, context)) == _typed(expected)
+        assert _typed(reported(report, part, context)) == _typed(expected)
     told = [(part.count, part.report or None) for part in first]
     for state, parts in states:
         assert [(part.count, part.report or None) for part in parts] == told, state
@@ -98,7 +77,7 @@ def test_retentions_are_the_oracles_in_every_state(
     for report, part in zip(reports, first, strict=True):
         expected = oracle_reports.retention(report, records, context)
         event(f"some returned: {any(any(row.returned) for row in expected[1])}")
-        assert _retention_rows(report, part, context) == expected
+        assert reported(report, part, context) == expected
     told = [(part.count, part.report) for part in first]
     for state, parts in states:
         assert [(part.count, part.report) for part in parts] == told, state
