@@ -12,11 +12,13 @@ from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder, Findings
 from cdp_query.errors import QueryInvalid
 from cdp_query.language import parse
+from cdp_store.values import to_ms
 from tests import strategies
 from tests.raw_records import Change, Record, user
 from tests.shards import Shards
 
-_JANUARY_MS = 1_767_225_600_000  # 2026-01-01, in UTC
+_JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
+_JANUARY_MS = to_ms(_JANUARY)
 _HOUR_MS = 3_600_000
 
 
@@ -50,8 +52,7 @@ def test_a_tree_that_is_asked_again_gives_the_answers_of_a_new_one(
 )
 def test_a_condition_on_times_is_not_kept_from_one_instant_to_the_next(text: str, before: int, after: int) -> None:
     shards, findings = Shards(), Findings()
-    at = datetime.fromtimestamp(_JANUARY_MS / 1000, UTC)
-    shards.apply([Change(user("u"), 0, {"at": at, "plan": 1, "places": [{"at": at}]})])
+    shards.apply([Change(user("u"), 0, {"at": _JANUARY, "plan": 1, "places": [{"at": _JANUARY}]})])
     [view], segment = shards.capture(), parse(text)
     for instant_ms, count in ((_JANUARY_MS, before), (_JANUARY_MS + 30 * 24 * _HOUR_MS, after)):
         found = pipeline.evaluate(segment, view, Binder(tree.Context(instant_ms), findings))
@@ -60,7 +61,7 @@ def test_a_condition_on_times_is_not_kept_from_one_instant_to_the_next(text: str
 
 def test_a_condition_on_times_is_not_kept_from_one_zone_to_the_next() -> None:
     shards, findings = Shards(), Findings()
-    shards.apply([Change(user("u"), 0, {"at": datetime.fromtimestamp(_JANUARY_MS / 1000, UTC)})])
+    shards.apply([Change(user("u"), 0, {"at": _JANUARY})])
     [view], segment = shards.capture(), parse("at = 2026-01-01")
     for zone, count in (("UTC", 1), ("America/New_York", 0)):
         found = pipeline.evaluate(segment, view, Binder(tree.Context(_JANUARY_MS, zone), findings))
