@@ -36,11 +36,12 @@ def test_a_varied_workload_compiles_nothing_after_warming(report: dict[str, Any]
 
 
 @pytest.mark.long
-def test_nor_after_a_start_that_loaded_the_listed_kernels_only(report: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("report")  # a process that compiles counts kernels that others call as well
+def test_nor_after_a_start_that_loaded_the_listed_kernels_only(tmp_path: Path) -> None:
     first, second = (work(tmp_path / folder, tmp_path / "warm") for folder in ("a", "b"))
     assert first["steps"] and not second["steps"]
     assert second["late"] == {}
-    assert second["warmed"] == report["warmed"]
+    assert second["warmed"] == first["warmed"]
 
 
 @pytest.mark.long
