@@ -110,17 +110,23 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def served(
         self, path: str, handler: Any, *, is_admitted: bool = True
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        """A unary method inside the chain, for callers by a pipe, who may have been admitted when they connected."""
+    ) -> Callable[[bytes, Context], Awaitable[bytes | None]]:
+        """A method inside the chain, for callers by a pipe, who may have been admitted when they connected.
+
+        The result is the answer, or None after the messages of a stream were written.
+        """
         gate = _ADMITTED if is_admitted else self._gate
         method = Method.of(path, handler)
 
-        async def serve(raw: bytes, context: Context) -> bytes:
-            async def work(call: Call) -> bytes:
+        async def serve(raw: bytes, context: Context) -> bytes | None:
+            async def work(call: Call) -> bytes | None:
                 call.request = method.read(raw)
                 await self._record.begun(call)
-                answer: bytes = handler.response_serializer(await handler.unary_unary(call.request, context))
-                return answer
+                to_bytes: Callable[[Any], bytes] = handler.response_serializer
+                if handler.response_streaming:
+                    await self._respond(method, context, gate, call, lambda each: context.write(to_bytes(each)))
+                    return None
+                return to_bytes(await handler.unary_unary(call.request, context))
 
             return await self._run(method, context, gate, work)
 
@@ -147,17 +153,22 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _responses(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-            # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
             async def work(call: Call) -> None:
-                request = await self._begun(method, context, call)
-                async with aclosing(method.handler.unary_stream(request, context)) as responses:
-                    async for response in responses:
-                        self._gate.renew(call)
-                        await context.write(response)
+                await self._begun(method, context, call)
+                await self._respond(method, context, self._gate, call, context.write)
 
             await self._run(method, context, self._gate, work)
 
         return serve
+
+    async def _respond(
+        self, method: Method, context: Context, gate: Gate, call: Call, write: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
+        async with aclosing(method.handler.unary_stream(call.request, context)) as responses:
+            async for response in responses:
+                gate.renew(call)
+                await write(response)
 
     def _stream(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:

@@ -39,6 +39,8 @@ class Kind(IntEnum):
     CANCEL = 2
     ANSWER = 3
     FAILURE = 4
+    MESSAGE = 5  # one of a stream
+    END = 6  # of a stream that is whole
 
 
 class CallHead(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +66,10 @@ _FAILURES: Final = msgspec.msgpack.Decoder(Failure)
 
 class FrameInvalid(Exception):
     """The other end sent what is no frame; its connection ends."""
+
+
+class NotServed(Exception):
+    """There is no pipe for a call, or its other end does not serve it now: it has to go over gRPC."""
 
 
 def to_call(head: CallHead, message: bytes) -> bytes:
@@ -185,6 +191,11 @@ class Framing(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_paused = False
+
+    def read_on(self, *, goes_on: bool) -> None:
+        """Lets the other end send more, or lets it wait."""
+        if self.transport is not None and not self.transport.is_closing():
+            (self.transport.resume_reading if goes_on else self.transport.pause_reading)()
 
     def send(self, kind: Kind, number: int, payload: bytes = b"") -> None:
         """Sends a frame, if the connection still stands."""
