@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
+from google.protobuf.message import Message
 
 INSTANT: Final = pa.timestamp("ms", tz="UTC")
 # A value with its name; if only the name is not null, the value was removed.
@@ -20,6 +22,8 @@ VALUE: Final = pa.struct(
     ]
 )
 VALUES: Final = "values"  # the type of such a column
+END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"  # a message without metadata
+_BYTES_FIELD: Final = 2  # its wire type in protobuf
 
 
 def is_values(field: pa.Field) -> bool:
@@ -43,3 +47,22 @@ def from_stream(stream: bytes) -> pa.Table:
     """The table in a stream."""
     with pa.ipc.open_stream(stream) as reader:
         return reader.read_all()
+
+
+def with_arrow(message: Message, pieces: Sequence[pa.Buffer | bytes]) -> bytes:
+    """A message with a stream in its field `arrow`, encoded.
+
+    Protobuf would copy the stream twice, to memory that is new each time. In the encoded form, a message is followed by
+    one field more.
+    """
+    field = message.DESCRIPTOR.fields_by_name["arrow"].number << 3 | _BYTES_FIELD
+    return b"".join((message.SerializeToString(), _varint(field), _varint(sum(map(len, pieces))), *pieces))
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

@@ -16,7 +16,16 @@ import grpc
 
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.call import Metadata, outgoing_metadata
-from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Kind, Meeting, NotServed, from_failure, to_failure
+from cdp_router.rpc.pipe_frames import (
+    Arriving,
+    CallHead,
+    FrameInvalid,
+    Kind,
+    Meeting,
+    NotServed,
+    from_failure,
+    to_failure,
+)
 
 # The methods that many wait for, or that many bytes come from; the others are gRPC's.
 QUERY: Final = "/cdp.v1.QueryService/Query"
@@ -24,7 +33,6 @@ MEMBERS: Final = "/cdp.v1.QueryService/Members"
 REQUEST_BYTES_MAX: Final = 1 << 16
 CLIENT_PAYLOAD_BYTES_MAX: Final = REQUEST_BYTES_MAX + (1 << 14)  # with the head of a call
 _AGAIN_SECONDS: Final = 1.0  # after a socket that is not there, or is somebody else's
-_READ_BYTES: Final = 1 << 18
 _NUMBERS: Final = 1 << 32
 _SECONDS_MAX: Final = 1e6  # sockets take no longer ones, and no NaN
 _FOR_GRPC: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED)  # before anything was received
@@ -124,7 +132,7 @@ class _Pipe:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self.process, self._number = sock, os.getpid(), 0
-        self._arrived = bytearray()
+        self._arrived, self._frames = Arriving(frames.PAYLOAD_BYTES_MAX), iter(tuple[tuple[int, int, bytes], ...]())
 
     def send(self, kind: Kind, payload: bytes, until: float) -> None:
         """Sends a frame; TimeoutError where it is late, OSError where the connection is lost."""
@@ -134,15 +142,13 @@ class _Pipe:
         self._sock.sendall(frames.to_frame(kind, self._number, payload))
 
     def receive(self, until: float) -> tuple[int, bytes]:
-        """Kind and payload of the frame that answers the one sent before."""
-        arrived = self._arrived
-        while (frame := frames.from_frame(arrived)) is None:
-            if arrived:  # until then, the time of `send` is right
-                self._sock.settimeout(_left(until))
-            part = self._sock.recv(_READ_BYTES)
-            if not part:
+        """Kind and payload of the next frame that answers the one sent before."""
+        while (frame := next(self._frames, None)) is None:
+            self._sock.settimeout(_left(until))
+            count = self._sock.recv_into(self._arrived.room())
+            if not count:
                 raise ConnectionResetError
-            arrived += part
+            self._frames = self._arrived.frames(count)
         kind, _, payload = frame
         return kind, payload
 

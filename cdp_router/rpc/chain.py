@@ -122,7 +122,7 @@ class Chain(grpc.aio.ServerInterceptor):
             async def work(call: Call) -> bytes | None:
                 call.request = method.read(raw)
                 await self._record.begun(call)
-                to_bytes: Callable[[Any], bytes] = handler.response_serializer
+                to_bytes = _encoder(handler)
                 if handler.response_streaming:
                     await self._respond(method, context, gate, call, lambda each: context.write(to_bytes(each)))
                     return None
@@ -139,7 +139,7 @@ class Chain(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream(method), None, handler.response_serializer)
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, _encoder(handler))
         return grpc.stream_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
 
     def _unary(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
@@ -290,6 +290,12 @@ class Chain(grpc.aio.ServerInterceptor):
 def told_seconds(remaining: float | None) -> float:
     """Seconds after which a caller that waits so long is told that its answer is late."""
     return math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
+
+
+def _encoder(handler: Any) -> Callable[[Any], bytes]:
+    """Encodes the responses of a method; a large one may come encoded."""
+    encode: Callable[[Any], bytes] = handler.response_serializer
+    return lambda response: response if isinstance(response, bytes) else encode(response)
 
 
 class _capped:  # noqa: N801 - a class, because a generator in its place costs twice as much

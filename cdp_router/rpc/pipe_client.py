@@ -185,7 +185,7 @@ class _Pipe(Framing):
             self._expected = self._meeting.proof(payload, self._nonce, b"shard")
             self.send(Kind.PROOF, 0, self._nonce + self._meeting.proof(self._nonce, payload, b"router"))
         elif hmac.compare_digest(payload, self._expected):
-            self.is_proven = True
+            self.prove()
             if not self.proven.done():
                 self.proven.set_result(None)
         else:

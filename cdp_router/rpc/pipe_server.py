@@ -61,8 +61,7 @@ class _Pipe(Framing):
     """A pipe with one router, or one client of a router."""
 
     def __init__(self, server: PipeServer, meeting: Meeting) -> None:
-        super().__init__()
-        self.payload_bytes_max = server.payload_bytes_max
+        super().__init__(server.payload_bytes_max)
         self._server, self._meeting, self._nonce = server, meeting, secrets.token_bytes(frames.NONCE_BYTES)
         self._calls = dict[int, asyncio.Task[None]]()
         self.has_room = asyncio.Event()  # for the messages of a stream
@@ -113,7 +112,7 @@ class _Pipe(Framing):
 
     def _check(self, kind: int, payload: bytes) -> None:
         own = self._meeting.answer_proof(self._nonce, kind, payload)
-        self.is_proven = True
+        self.prove()
         self._admitted()
         self.send(Kind.PROOF, 0, own)
 

@@ -191,7 +191,7 @@ class _Answering:
 
     def members(self, request: query_pb2.MembersRequest) -> Iterator[query_pb2.MembersResponse]:
         sink, ids = MemberStream(), [encode_identifier("user_id", f"u{number}") for number in range(self._count)]
-        yield query_pb2.MembersResponse(arrow=sink.drain())
+        yield query_pb2.MembersResponse(arrow=b"".join(sink.drain()))
         if ids:
             batch = pa.record_batch([pa.array(ids, pa.large_binary())], names=["identifier"])
             parts = pa.BufferOutputStream()
