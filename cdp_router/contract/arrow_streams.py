@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 from google.protobuf.message import Message
@@ -21,6 +21,7 @@ VALUE: Final = pa.struct(
         ("list", pa.string()),
     ]
 )
+Pieces: TypeAlias = Sequence[bytes | memoryview]  # of what follows one another; of bytes that are not copied
 VALUES: Final = "values"  # the type of such a column
 END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"  # a message without metadata
 _BYTES_FIELD: Final = 2  # its wire type in protobuf
@@ -49,14 +50,16 @@ def from_stream(stream: bytes) -> pa.Table:
         return reader.read_all()
 
 
-def with_arrow(message: Message, pieces: Sequence[pa.Buffer | bytes]) -> bytes:
+def with_arrow(message: Message, pieces: Pieces) -> Pieces:
     """A message with a stream in its field `arrow`, encoded.
 
     Protobuf would copy the stream twice, to memory that is new each time. In the encoded form, a message is followed by
     one field more.
     """
-    field = message.DESCRIPTOR.fields_by_name["arrow"].number << 3 | _BYTES_FIELD
-    return b"".join((message.SerializeToString(), _varint(field), _varint(sum(map(len, pieces))), *pieces))
+    field: int = message.DESCRIPTOR.fields_by_name["arrow"].number << 3 | _BYTES_FIELD
+    if not pieces:
+        return (message.SerializeToString(),)
+    return (message.SerializeToString() + _varint(field) + _varint(sum(map(len, pieces))), *pieces)
 
 
 def _varint(number: int) -> bytes:

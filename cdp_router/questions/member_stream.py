@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cdp.v1 import shard_pb2
 
-from cdp_router.contract.arrow_streams import END_OF_STREAM
+from cdp_router.contract.arrow_streams import END_OF_STREAM, Pieces
 from cdp_router.questions.attribute_columns import ARROW_TYPES
 from cdp_store.arrays import I64, U8
 from cdp_store.ids import TAGGED_KINDS, encode_identifier
@@ -21,6 +21,7 @@ _IDENTIFIER: Final = [("kind", pa.large_string()), ("id", pa.large_string())]
 
 _NUMBER_OF_TAG: Final = np.full(256, len(TAGGED_KINDS), np.uint8)
 _NUMBER_OF_TAG[[encode_identifier(kind, "")[0] for kind in TAGGED_KINDS]] = np.arange(len(TAGGED_KINDS))
+_REPEATED_MAX: Final = 8  # arrays of a repeated kind that are kept
 _CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
 
 
@@ -30,7 +31,7 @@ class MemberStream:
     def __init__(self, attributes: Iterable[shard_pb2.AttributeColumn] = ()) -> None:
         columns = [(each.column, ARROW_TYPES[each.type]) for each in attributes]
         self._schema = pa.schema([*_IDENTIFIER, *columns])
-        self._pieces: list[pa.Buffer | bytes] = [self._schema.serialize()]
+        self._pieces = [memoryview(self._schema.serialize())]
         self.count = 0
 
     def write(self, identifiers: bytes) -> None:
@@ -39,10 +40,11 @@ class MemberStream:
             for batch in reader:
                 self.count += len(batch)
                 own = kinds_and_ids(batch.column(0).view(pa.large_string()))
-                self._pieces.append(pa.record_batch([*own, *batch.columns[1:]], schema=self._schema).serialize())
+                written = pa.record_batch([*own, *batch.columns[1:]], schema=self._schema).serialize()
+                self._pieces.append(memoryview(written))
 
-    def drain(self) -> list[pa.Buffer | bytes]:
-        """Pieces written since the last call; no piece is ever copied here."""
+    def drain(self) -> Pieces:
+        """Pieces written since the last call."""
         pieces, self._pieces = self._pieces, []
         return pieces
 
@@ -63,7 +65,7 @@ def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
         array.setflags(write=False)
     tags, ids = data[offsets[:-1]], _without_tags(offsets, data)
     if (tags == tags[0]).all():  # as nearly always
-        kinds = pa.repeat(_kinds()[int(_NUMBER_OF_TAG[tags[0]])], len(texts))
+        kinds = _repeated(int(_NUMBER_OF_TAG[tags[0]]), (len(texts) - 1).bit_length()).slice(0, len(texts))
     else:
         kinds = _kinds().take(pa.array(_NUMBER_OF_TAG[tags]))
     if kinds.null_count:
@@ -81,6 +83,12 @@ def _without_tags(offsets: I64, data: U8) -> pa.Array:
     return pa.Array.from_buffers(
         pa.large_string(), offsets.shape[0] - 1, [None, pa.py_buffer(own), pa.py_buffer(values)]
     )
+
+
+@lru_cache(_REPEATED_MAX)
+def _repeated(number: int, bits: int) -> pa.Array:
+    """A kind by its number, as many times as so many bits can count."""
+    return pa.repeat(_kinds()[number], 1 << bits)
 
 
 @cache

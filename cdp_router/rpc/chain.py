@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from cdp_router.background import awaited
+from cdp_router.contract.arrow_streams import Pieces
 from cdp_router.contract.status import Context, abort, grpc_code, reason_of, status_of
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.limits import REQUEST_BYTES_MAX
@@ -122,11 +123,11 @@ class Chain(grpc.aio.ServerInterceptor):
             async def work(call: Call) -> bytes | None:
                 call.request = method.read(raw)
                 await self._record.begun(call)
-                to_bytes = _encoder(handler)
                 if handler.response_streaming:
-                    await self._respond(method, context, gate, call, lambda each: context.write(to_bytes(each)))
+                    await self._respond(method, context, gate, call, lambda each: context.write(_pieces(handler, each)))
                     return None
-                return to_bytes(await handler.unary_unary(call.request, context))
+                answer: bytes = handler.response_serializer(await handler.unary_unary(call.request, context))
+                return answer
 
             return await self._run(method, context, gate, work)
 
@@ -139,7 +140,7 @@ class Chain(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream(method), None, handler.response_serializer)
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, _encoder(handler))
+            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, partial(_to_bytes, handler))
         return grpc.stream_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
 
     def _unary(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
@@ -292,10 +293,13 @@ def told_seconds(remaining: float | None) -> float:
     return math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
 
 
-def _encoder(handler: Any) -> Callable[[Any], bytes]:
-    """Encodes the responses of a method; a large one may come encoded."""
-    encode: Callable[[Any], bytes] = handler.response_serializer
-    return lambda response: response if isinstance(response, bytes) else encode(response)
+def _pieces(handler: Any, response: Any) -> Pieces:
+    """The encoded response of a stream, which may be encoded already because it is large."""
+    return (handler.response_serializer(response),) if isinstance(response, Message) else response
+
+
+def _to_bytes(handler: Any, response: Any) -> bytes:
+    return b"".join(_pieces(handler, response))
 
 
 class _capped:  # noqa: N801 - a class, because a generator in its place costs twice as much

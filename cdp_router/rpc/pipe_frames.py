@@ -214,14 +214,15 @@ class Framing(asyncio.BufferedProtocol):
         if self.transport is not None and not self.transport.is_closing():
             (self.transport.resume_reading if goes_on else self.transport.pause_reading)()
 
-    def send(self, kind: Kind, number: int, payload: bytes = b"") -> None:
-        """Sends a frame, if the connection still stands."""
-        if self.transport is None:
-            return
-        if len(payload) <= _SHORT_BYTES:
-            self.transport.write(to_frame(kind, number, payload))
-        else:
-            self.transport.writelines((_HEAD.pack(len(payload), kind, number), payload))
+    def send(self, kind: Kind, number: int, *payload: bytes | memoryview) -> None:
+        """Sends a frame with a payload in pieces, if the connection still stands."""
+        if self.transport is not None:
+            length = sum(map(len, payload))
+            pieces = (_HEAD.pack(length, kind, number), *payload)
+            if length <= _SHORT_BYTES:
+                self.transport.write(b"".join(pieces))
+            else:
+                self.transport.writelines(pieces)
 
     def end(self) -> None:
         """Ends the connection at once."""

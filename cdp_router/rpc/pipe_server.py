@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 import grpc
 
 from cdp_router.background import awaited
+from cdp_router.contract.arrow_streams import Pieces
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Framing, Kind, Meeting, to_failure
@@ -133,12 +134,12 @@ class _Pipe(Framing):
         except Aborted as aborted:
             self.send(Kind.FAILURE, number, aborted.failure)
 
-    def send_whole(self, kind: Kind, number: int, message: bytes) -> None:
+    def send_whole(self, kind: Kind, number: int, *pieces: bytes | memoryview) -> None:
         """Sends a message; Aborted if it is larger than any may be."""
-        if len(message) > SHARD_MESSAGE_BYTES_MAX:
-            problem = f"an answer of {len(message)} bytes; the limit is {SHARD_MESSAGE_BYTES_MAX}"
+        if (length := sum(map(len, pieces))) > SHARD_MESSAGE_BYTES_MAX:
+            problem = f"an answer of {length} bytes; the limit is {SHARD_MESSAGE_BYTES_MAX}"
             raise Aborted(to_failure(grpc.StatusCode.RESOURCE_EXHAUSTED, problem))
-        self.send(kind, number, message)
+        self.send(kind, number, *pieces)
 
 
 def bound(meeting: Meeting) -> socket.socket | None:
@@ -180,9 +181,9 @@ class _Context:
     def set_trailing_metadata(self, _: frames.Metadata) -> None:
         """Does nothing: the caller knows the id of its request."""
 
-    async def write(self, message: bytes) -> None:
+    async def write(self, pieces: Pieces) -> None:
         """Sends a message of a stream, and waits until the caller has taken nearly all of it."""
-        self._pipe.send_whole(Kind.MESSAGE, self._number, message)
+        self._pipe.send_whole(Kind.MESSAGE, self._number, *pieces)
         await self._pipe.has_room.wait()
 
     async def abort(self, code: grpc.StatusCode, details: str, metadata: frames.Metadata = ()) -> NoReturn:

@@ -108,7 +108,7 @@ class LocalCluster:
 
         async def collect() -> list[query_pb2.MembersResponse]:
             encoded = self.asking.members(request, far_deadline())
-            return [query_pb2.MembersResponse.FromString(each) async for each in encoded]
+            return [query_pb2.MembersResponse.FromString(b"".join(each)) async for each in encoded]
 
         return self.run(collect())
 

@@ -29,7 +29,7 @@ def members(
 
     async def collect() -> list[query_pb2.MembersResponse]:
         encoded = cluster.asking.members(request, far_deadline())
-        return [query_pb2.MembersResponse.FromString(each) async for each in encoded]
+        return [query_pb2.MembersResponse.FromString(b"".join(each)) async for each in encoded]
 
     responses = cluster.run(collect())
     with pa.ipc.open_stream(b"".join(response.arrow for response in responses)) as reader:

@@ -119,7 +119,7 @@ class Cluster:
         async def collect() -> list[query_pb2.MembersResponse]:
             request = query_pb2.MembersRequest(text=text)
             encoded = self.asking.members(request, far_deadline())
-            return [query_pb2.MembersResponse.FromString(each) async for each in encoded]
+            return [query_pb2.MembersResponse.FromString(b"".join(each)) async for each in encoded]
 
         return [name for _, name in members_of(self.run(collect()))[0]]
 
