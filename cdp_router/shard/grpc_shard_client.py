@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import aclosing
 from typing import Any, Final, Generic
 
@@ -72,7 +72,7 @@ class GrpcShardClient:
 
     async def stream(
         self, method: StreamMethod[Request, Response], request: Request, deadline: Deadline
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response, None]:
         asked = request.SerializeToString()
         if self._pipe is not None and method in PIPED and len(asked) <= PIPED_BYTES_MAX:
             try:
@@ -82,8 +82,12 @@ class GrpcShardClient:
                 return
             except NotServed:
                 pass
-        async for response in self._calls[method](asked, timeout=deadline.remaining()):
-            yield response
+        call = self._calls[method](asked, timeout=deadline.remaining())
+        try:
+            async for response in call:
+                yield response
+        finally:
+            call.cancel()  # gRPC ends it late, or never, if its reader is gone between two messages
 
     async def close(self) -> None:
         for pipe in (self._pipe, self._questions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from google.protobuf.message import Message
 
@@ -21,7 +21,7 @@ class LocalShardClient(Handlers):
 
     async def stream(
         self, method: StreamMethod[Request, Response], request: Request, deadline: Deadline
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response, None]:
         """The responses of a method."""
         async for response in super().stream(method, request, deadline):
             yield response if isinstance(response, Message) else method.response.FromString(b"".join(response))
