@@ -66,7 +66,7 @@ class BlockingPipes:
         return self._received(path, message, seconds, Kind.END)
 
     def _received(self, path: str, message: bytes, seconds: float, end: Kind) -> Generator[bytes, None, None]:
-        """What a call brings, up to the frame of the kind `end`."""
+        """Payloads that a call brings, up to the frame of the kind `end`."""
         until = time.monotonic() + seconds
         if not seconds < _SECONDS_MAX or len(message) > REQUEST_BYTES_MAX or (pipe := self._taken(until)) is None:
             raise NotServed

@@ -94,7 +94,7 @@ def to_frame(kind: int, number: int, payload: bytes) -> bytes:
 
 
 class Arriving:
-    """What arrives over one connection, cut into frames. A large payload is received where it stays."""
+    """Cuts what arrives over one connection into frames. A large payload is received where it stays."""
 
     __slots__ = ("_filled", "_head", "_large", "_short", "payload_bytes_max")
 

@@ -55,7 +55,7 @@ class FoundMembers:
         pages = _Pages(type_mismatch=self.type_mismatch)
         for (position, view), mask in zip(self.views, self.masks, strict=True):
             columns = AttributeColumns.of(view, self.attributes, self.as_of_ms)
-            rows: I64 = np.flatnonzero(mask).astype(np.int64)
+            rows: I64 = np.flatnonzero(mask).astype(np.int64, copy=False)
             for start in range(0, rows.shape[0], MEMBERS_AT_ONCE):
                 some = columns.pieces(rows[start : start + MEMBERS_AT_ONCE])
                 yield from pages.add(_batch(view, piece, values) for piece, values in some)
