@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,9 +16,9 @@ from cdp_router.client.calls import Attempts, Call, Item, Page, Response, Result
 from cdp_router.client.channels import OPTIONS
 from cdp_router.client.credentials import authorization, tls_of_environment
 from cdp_router.client.failures import failure_of
-from cdp_router.rpc.blocking_pipes import QUERY, BlockingPipes
+from cdp_router.rpc.blocking_pipes import MEMBERS, QUERY, BlockingPipes
 from cdp_router.rpc.call import Metadata
-from cdp_router.rpc.pipe_frames import Meeting
+from cdp_router.rpc.pipe_frames import Meeting, NotServed
 from cdp_router.security.tls.loopback import host_of_loopback
 from cdp_router.security.tls.renewing import renewing_blocking
 from cdp_router.security.tls.tls import Tls
@@ -38,7 +39,9 @@ class Connection:
         self._router = Router(self._channel, shown)
         self._pipes = _pipes(address, shown) if tls is None else None
         if self._pipes is not None:
-            self._router.query.Query = _piped(self._pipes, self._router.query.Query)  # type: ignore[assignment]
+            asking: Any = self._router.query
+            asking.Query = _piped(self._pipes, asking.Query)
+            asking.Members = _streamed(self._pipes, asking.Members)
 
     def __enter__(self) -> Self:
         return self
@@ -94,5 +97,21 @@ def _piped(pipes: BlockingPipes, over_grpc: Callable[..., query_pb2.QueryRespons
         if answer is None:
             return over_grpc(request, timeout=max(0.0, timeout - (time.monotonic() - began)))
         return query_pb2.QueryResponse.FromString(answer)
+
+    return ask
+
+
+def _streamed(
+    pipes: BlockingPipes, over_grpc: Callable[..., Iterator[query_pb2.MembersResponse]]
+) -> Callable[..., Any]:
+    def ask(request: query_pb2.MembersRequest, timeout: float) -> Iterator[query_pb2.MembersResponse]:
+        began = time.monotonic()
+        try:
+            with closing(pipes.stream(MEMBERS, request.SerializeToString(), timeout)) as messages:
+                yield from map(query_pb2.MembersResponse.FromString, messages)
+            return
+        except NotServed:
+            left = max(0.0, timeout - (time.monotonic() - began))
+        yield from over_grpc(request, timeout=left)
 
     return ask

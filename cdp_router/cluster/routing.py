@@ -8,7 +8,8 @@ one holder of that epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, cast
 
@@ -226,11 +227,12 @@ def _outcome(failure: grpc.aio.AioRpcError | WrongEpoch) -> _Refused | grpc.aio.
     return failure
 
 
-async def _refusable(stream: AsyncIterator[Response]) -> AsyncIterator[Response | WrongEpoch]:
+async def _refusable(stream: AsyncGenerator[Response, None]) -> AsyncGenerator[Response | WrongEpoch, None]:
     """The stream; a refusal of another epoch is its only response."""
     try:
-        async for response in stream:
-            yield response
+        async with aclosing(stream):
+            async for response in stream:
+                yield response
     except WrongEpoch as refusal:
         yield refusal
     except grpc.aio.AioRpcError as error:

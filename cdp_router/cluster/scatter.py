@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -107,7 +108,7 @@ async def _together(
 
 
 async def as_they_come(
-    streams: Mapping[int, AsyncIterator[Response]], ahead: int
+    streams: Mapping[int, AsyncGenerator[Response, None]], ahead: int
 ) -> AsyncIterator[tuple[int, Response | grpc.aio.AioRpcError]]:
     """(shard, response) of several streams read at the same time; a stream that fails ends with its error.
 
@@ -116,11 +117,12 @@ async def as_they_come(
     waiting = asyncio.Queue[tuple[int, Response | grpc.aio.AioRpcError] | None]()
     room = asyncio.Semaphore(ahead)
 
-    async def pump(shard: int, stream: AsyncIterator[Response]) -> None:
+    async def pump(shard: int, stream: AsyncGenerator[Response, None]) -> None:
         try:
-            async for response in stream:
-                await room.acquire()
-                waiting.put_nowait((shard, response))
+            async with aclosing(stream):
+                async for response in stream:
+                    await room.acquire()
+                    waiting.put_nowait((shard, response))
         except grpc.aio.AioRpcError as failure:
             waiting.put_nowait((shard, failure))
         finally:

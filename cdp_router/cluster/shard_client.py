@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, Protocol
 
 from cdp_router.cluster.shard_methods import Request, Response, StreamMethod, UnaryMethod
@@ -19,8 +19,8 @@ class ShardClient(Protocol):
 
     def stream(
         self, method: StreamMethod[Request, Response], request: Request, deadline: Deadline
-    ) -> AsyncIterator[Response]:
-        """Calls a method with a stream of responses."""
+    ) -> AsyncGenerator[Response, None]:
+        """Calls a method with a stream of responses; closing it ends the call."""
 
     async def close(self) -> None:
         """Closes the connection, if it has one of its own."""

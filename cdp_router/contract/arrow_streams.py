@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import pyarrow as pa
+from google.protobuf.message import Message
 
 INSTANT: Final = pa.timestamp("ms", tz="UTC")
 # A value with its name; if only the name is not null, the value was removed.
@@ -19,7 +21,10 @@ VALUE: Final = pa.struct(
         ("list", pa.string()),
     ]
 )
+Pieces: TypeAlias = Sequence[bytes | memoryview]  # of what follows one another; of bytes that are not copied
 VALUES: Final = "values"  # the type of such a column
+END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"  # a message without metadata
+_BYTES_FIELD: Final = 2  # its wire type in protobuf
 
 
 def is_values(field: pa.Field) -> bool:
@@ -43,3 +48,24 @@ def from_stream(stream: bytes) -> pa.Table:
     """The table in a stream."""
     with pa.ipc.open_stream(stream) as reader:
         return reader.read_all()
+
+
+def with_arrow(message: Message, pieces: Pieces) -> Pieces:
+    """A message with a stream in its field `arrow`, encoded.
+
+    Protobuf would copy the stream twice, to memory that is new each time. In the encoded form, a message is followed by
+    one field more.
+    """
+    field: int = message.DESCRIPTOR.fields_by_name["arrow"].number << 3 | _BYTES_FIELD
+    if not pieces:
+        return (message.SerializeToString(),)
+    return (message.SerializeToString() + _varint(field) + _varint(sum(map(len, pieces))), *pieces)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

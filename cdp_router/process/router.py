@@ -64,7 +64,7 @@ from cdp_router.process.tls_arguments import add_tls_arguments, tls_of
 from cdp_router.questions.queries import Queries
 from cdp_router.questions.shared_segments import SharedSegments
 from cdp_router.records.blocklist import Blocked
-from cdp_router.rpc.blocking_pipes import QUERY
+from cdp_router.rpc.blocking_pipes import MEMBERS, QUERY
 from cdp_router.rpc.large_requests import Readings
 from cdp_router.security.audit.audit import Audit
 from cdp_router.security.audit.audit_files import FOLDER
@@ -205,6 +205,9 @@ class _Router:
         query_pb2_grpc.add_QueryServiceServicer_to_server(asking, server)
         self.piped[QUERY] = grpc.unary_unary_rpc_method_handler(
             asking.Query, query_pb2.QueryRequest.FromString, query_pb2.QueryResponse.SerializeToString
+        )
+        self.piped[MEMBERS] = grpc.unary_stream_rpc_method_handler(
+            asking.Members, query_pb2.MembersRequest.FromString, query_pb2.MembersResponse.SerializeToString
         )
         profile_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileService(queries, discretion), server)
         export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(self.routing), server)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cdp.v1 import shard_pb2
 
+from cdp_router.contract.arrow_streams import END_OF_STREAM, Pieces
 from cdp_router.questions.attribute_columns import ARROW_TYPES
 from cdp_store.arrays import I64, U8
 from cdp_store.ids import TAGGED_KINDS, encode_identifier
@@ -20,6 +21,7 @@ _IDENTIFIER: Final = [("kind", pa.large_string()), ("id", pa.large_string())]
 
 _NUMBER_OF_TAG: Final = np.full(256, len(TAGGED_KINDS), np.uint8)
 _NUMBER_OF_TAG[[encode_identifier(kind, "")[0] for kind in TAGGED_KINDS]] = np.arange(len(TAGGED_KINDS))
+_REPEATED_MAX: Final = 8  # arrays of a repeated kind that are kept
 _CUSTOM: Final = r"(?s)^c(?P<kind>[a-z0-9_]+):(?P<id>.*)$"
 
 
@@ -29,8 +31,8 @@ class MemberStream:
     def __init__(self, attributes: Iterable[shard_pb2.AttributeColumn] = ()) -> None:
         columns = [(each.column, ARROW_TYPES[each.type]) for each in attributes]
         self._schema = pa.schema([*_IDENTIFIER, *columns])
-        self._parts, self.count = _Parts(), 0
-        self._writer = pa.ipc.new_stream(pa.PythonFile(self._parts, "w"), self._schema)
+        self._pieces = [memoryview(self._schema.serialize())]
+        self.count = 0
 
     def write(self, identifiers: bytes) -> None:
         """Add a shard's Arrow stream of encoded identifiers, with the columns of attributes."""
@@ -38,16 +40,17 @@ class MemberStream:
             for batch in reader:
                 self.count += len(batch)
                 own = kinds_and_ids(batch.column(0).view(pa.large_string()))
-                self._writer.write_batch(pa.record_batch([*own, *batch.columns[1:]], schema=self._schema))
+                written = pa.record_batch([*own, *batch.columns[1:]], schema=self._schema).serialize()
+                self._pieces.append(memoryview(written))
 
-    def drain(self) -> bytes:
-        """Bytes written since the last call."""
-        return self._parts.drain()
+    def drain(self) -> Pieces:
+        """Pieces written since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
     def finish(self) -> bytes:
-        """The end of the stream."""
-        self._writer.close()
-        return self.drain()
+        """The end of the stream, after what was not drained."""
+        return b"".join((*self.drain(), END_OF_STREAM))
 
 
 def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
@@ -60,11 +63,12 @@ def kinds_and_ids(texts: pa.Array) -> list[pa.Array]:
     # Of one type wherever the buffers come from: kernels are compiled for each.
     for array in (offsets, data):
         array.setflags(write=False)
-    numbers = _NUMBER_OF_TAG[data[offsets[:-1]]]
-    ids = _without_tags(offsets, data)
-    is_one = (numbers == numbers[0]).all()
-    kinds = pa.repeat(_kinds()[int(numbers[0])], len(texts)) if is_one else _kinds().take(pa.array(numbers))
-    if (numbers == len(TAGGED_KINDS)).any():
+    tags, ids = data[offsets[:-1]], _without_tags(offsets, data)
+    if (tags == tags[0]).all():  # as nearly always
+        kinds = _repeated(int(_NUMBER_OF_TAG[tags[0]]), (len(texts) - 1).bit_length()).slice(0, len(texts))
+    else:
+        kinds = _kinds().take(pa.array(_NUMBER_OF_TAG[tags]))
+    if kinds.null_count:
         # Kinds without a tag of their own stand before the value.
         custom = pc.extract_regex(texts, _CUSTOM)
         ids = pc.if_else(pc.is_valid(kinds), ids, custom.field("id"))
@@ -81,33 +85,13 @@ def _without_tags(offsets: I64, data: U8) -> pa.Array:
     )
 
 
+@lru_cache(_REPEATED_MAX)
+def _repeated(number: int, bits: int) -> pa.Array:
+    """A kind by its number, as many times as so many bits can count."""
+    return pa.repeat(_kinds()[number], 1 << bits)
+
+
 @cache
 def _kinds() -> pa.Array:
     """The kinds by number, then none; made when needed, because the first array of a process loads pandas if it can."""
     return pa.array([*TAGGED_KINDS, None], pa.large_string())
-
-
-class _Parts:
-    """A file object that keeps what is written until it is taken."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._parts = list[bytes]()
-
-    def write(self, data: bytes) -> int:
-        """Keep `data`."""
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def drain(self) -> bytes:
-        """All that was kept."""
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data

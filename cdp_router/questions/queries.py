@@ -17,6 +17,7 @@ from cdp_router.cluster.agreement import Attributes, agreeing_views, compare
 from cdp_router.cluster.partitioning import partitions_of
 from cdp_router.cluster.routing import Routing
 from cdp_router.cluster.shard_methods import EVALUATE, LIST_MEMBERS, PROVE_USER, READ_PROFILE, READ_SCHEMA
+from cdp_router.contract.arrow_streams import Pieces, with_arrow
 from cdp_router.contract.partials import from_held_kinds, from_names, merged, to_names
 from cdp_router.contract.values import from_timestamp
 from cdp_router.deadline import Deadline
@@ -97,10 +98,8 @@ class Queries:
         # The answer repeats the question.
         return await self._reader.aside.finish(size, lambda: answer(parts))
 
-    async def members(
-        self, request: query_pb2.MembersRequest, deadline: Deadline
-    ) -> AsyncGenerator[query_pb2.MembersResponse, None]:
-        """Members' identifiers as one Arrow stream, then the coverage."""
+    async def members(self, request: query_pb2.MembersRequest, deadline: Deadline) -> AsyncGenerator[Pieces, None]:
+        """Encoded MembersResponses: members' identifiers as one Arrow stream, then the coverage."""
         context = self._context(request)
         check_names(request.attributes)
         asked = await self._reader.segment(request, context, deadline)
@@ -195,7 +194,7 @@ class Queries:
 
     async def _stream_members(
         self, question: Asked, message: shard_pb2.ListMembersRequest, deadline: Deadline
-    ) -> AsyncIterator[query_pb2.MembersResponse]:
+    ) -> AsyncIterator[Pieces]:
         sink, mismatch, known = MemberStream(message.attributes), False, Names()
         is_told = True  # shards of an earlier version do not tell which names they know
         coverage = query_pb2.Coverage(total=self._cluster.partitions)
@@ -207,15 +206,14 @@ class Queries:
             if response.arrow:
                 sink.write(response.arrow)
                 note(count=sink.count)
-                yield query_pb2.MembersResponse(arrow=sink.drain())
-        end = sink.finish()
+                yield with_arrow(query_pb2.MembersResponse(), sink.drain())
         coverage.answered.sort(key=_BY_PARTITION)
         warnings = []
         if is_told:
             warnings += await self._unknown_names(question.said.names, known, deadline, strict=False)
         if mismatch:
             warnings += await self._mistyped(question, deadline, strict=False)
-        yield query_pb2.MembersResponse(arrow=end, coverage=coverage, warnings=warnings)
+        yield with_arrow(query_pb2.MembersResponse(coverage=coverage, warnings=warnings), [sink.finish()])
 
     def _context(
         self, request: query_pb2.QueryRequest | query_pb2.MembersRequest | proof_pb2.ExplainUserRequest

@@ -9,20 +9,33 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Generator
 from typing import Final
 
 import grpc
 
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.call import Metadata, outgoing_metadata
-from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Kind, Meeting, from_failure, to_failure
+from cdp_router.rpc.pipe_frames import (
+    Arriving,
+    CallHead,
+    FrameInvalid,
+    Kind,
+    Meeting,
+    NotServed,
+    from_failure,
+    to_failure,
+)
 
-QUERY: Final = "/cdp.v1.QueryService/Query"  # the method that many wait for; the others are gRPC's
+# The methods that many wait for, or that many bytes come from; the others are gRPC's.
+QUERY: Final = "/cdp.v1.QueryService/Query"
+MEMBERS: Final = "/cdp.v1.QueryService/Members"
 REQUEST_BYTES_MAX: Final = 1 << 16
 CLIENT_PAYLOAD_BYTES_MAX: Final = REQUEST_BYTES_MAX + (1 << 14)  # with the head of a call
 _AGAIN_SECONDS: Final = 1.0  # after a socket that is not there, or is somebody else's
 _NUMBERS: Final = 1 << 32
 _SECONDS_MAX: Final = 1e6  # sockets take no longer ones, and no NaN
+_FOR_GRPC: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED)  # before anything was received
 _PEER: Final = struct.Struct("3i")  # process, user and group
 
 
@@ -39,31 +52,58 @@ class BlockingPipes:
 
         AioRpcError as over gRPC, except UNAVAILABLE: gRPC has its own way with a router that is gone or shuts down.
         """
+        try:
+            [answer] = self._received(path, message, seconds, Kind.ANSWER)
+        except NotServed:
+            return None
+        return answer
+
+    def stream(self, path: str, message: bytes, seconds: float) -> Generator[bytes, None, None]:
+        """The messages of a stream, as they are wanted; NotServed before the first where gRPC has to bring them.
+
+        After the first, nothing is asked for again: a stream that breaks off is UNAVAILABLE.
+        """
+        return self._received(path, message, seconds, Kind.END)
+
+    def _received(self, path: str, message: bytes, seconds: float, end: Kind) -> Generator[bytes, None, None]:
+        """Payloads that a call brings, up to the frame of the kind `end`."""
         until = time.monotonic() + seconds
         if not seconds < _SECONDS_MAX or len(message) > REQUEST_BYTES_MAX or (pipe := self._taken(until)) is None:
-            return None
+            raise NotServed
         head = CallHead(path, seconds, (*outgoing_metadata(), *self._shown))
-        is_whole = False
+        is_begun = is_over = False
         try:
             pipe.send(Kind.CALL, frames.to_call(head, message), until)
-            kind, answer = pipe.receive(until)
-            failure = from_failure(answer) if kind == Kind.FAILURE else None
-            is_whole = kind in (Kind.ANSWER, Kind.FAILURE)
+            while not is_over:
+                kind, payload = self._next(pipe, until)
+                if kind == Kind.FAILURE:
+                    failure, is_over = from_failure(payload), True
+                    raise NotServed if failure.code() in _FOR_GRPC and not is_begun else failure
+                is_over = kind == end
+                if not is_over and (kind, end) != (Kind.MESSAGE, Kind.END):
+                    raise FrameInvalid(f"kind {kind}")
+                if kind != Kind.END:
+                    is_begun = True
+                    yield payload
         except TimeoutError:
             raise from_failure(to_failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")) from None
-        except (OSError, FrameInvalid):
-            return None
+        except (OSError, FrameInvalid) as error:
+            if not is_begun:
+                raise NotServed from error
+            raise from_failure(
+                to_failure(grpc.StatusCode.UNAVAILABLE, "the connection to the router was lost")
+            ) from error
         finally:
             # A call that was given up, for whatever reason, ends at the router when its pipe ends.
-            if is_whole and not self._is_closed:
+            if is_over and not self._is_closed:
                 self._idle.append(pipe)
             else:
                 pipe.close()
-        if failure is None:
-            return answer if is_whole else None
-        if failure.code() is grpc.StatusCode.UNAVAILABLE:
-            return None
-        raise failure
+
+    def _next(self, pipe: _Pipe, until: float) -> tuple[int, bytes]:
+        if self._is_closed:
+            raise from_failure(to_failure(grpc.StatusCode.CANCELLED, "the client was closed"))
+        return pipe.receive(until)
 
     def close(self) -> None:
         """Ends the pipes, those that carry a call after it, and makes no more."""
@@ -92,6 +132,7 @@ class _Pipe:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self.process, self._number = sock, os.getpid(), 0
+        self._arrived, self._frames = Arriving(frames.PAYLOAD_BYTES_MAX), iter(tuple[tuple[int, int, bytes], ...]())
 
     def send(self, kind: Kind, payload: bytes, until: float) -> None:
         """Sends a frame; TimeoutError where it is late, OSError where the connection is lost."""
@@ -101,15 +142,13 @@ class _Pipe:
         self._sock.sendall(frames.to_frame(kind, self._number, payload))
 
     def receive(self, until: float) -> tuple[int, bytes]:
-        """Kind and payload of the frame that answers the one sent before."""
-        arrived = bytearray()
-        while (frame := frames.from_frame(arrived)) is None:
-            if arrived:  # until then, the time of `send` is right
-                self._sock.settimeout(_left(until))
-            part = self._sock.recv(1 << 16)
-            if not part:
+        """Kind and payload of the next frame that answers the one sent before."""
+        while (frame := next(self._frames, None)) is None:
+            self._sock.settimeout(_left(until))
+            count = self._sock.recv_into(self._arrived.room())
+            if not count:
                 raise ConnectionResetError
-            arrived += part
+            self._frames = self._arrived.frames(count)
         kind, _, payload = frame
         return kind, payload
 

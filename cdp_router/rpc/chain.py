@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from cdp_router.background import awaited
+from cdp_router.contract.arrow_streams import Pieces
 from cdp_router.contract.status import Context, abort, grpc_code, reason_of, status_of
 from cdp_router.errors import DeadlineMissed, RequestInvalid, ShuttingDown
 from cdp_router.limits import REQUEST_BYTES_MAX
@@ -110,15 +111,21 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def served(
         self, path: str, handler: Any, *, is_admitted: bool = True
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        """A unary method inside the chain, for callers by a pipe, who may have been admitted when they connected."""
+    ) -> Callable[[bytes, Context], Awaitable[bytes | None]]:
+        """A method inside the chain, for callers by a pipe, who may have been admitted when they connected.
+
+        The result is the answer, or None after the messages of a stream were written.
+        """
         gate = _ADMITTED if is_admitted else self._gate
         method = Method.of(path, handler)
 
-        async def serve(raw: bytes, context: Context) -> bytes:
-            async def work(call: Call) -> bytes:
+        async def serve(raw: bytes, context: Context) -> bytes | None:
+            async def work(call: Call) -> bytes | None:
                 call.request = method.read(raw)
                 await self._record.begun(call)
+                if handler.response_streaming:
+                    await self._respond(method, context, gate, call, lambda each: context.write(_pieces(handler, each)))
+                    return None
                 answer: bytes = handler.response_serializer(await handler.unary_unary(call.request, context))
                 return answer
 
@@ -133,7 +140,7 @@ class Chain(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream(method), None, handler.response_serializer)
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(self._responses(method), None, partial(_to_bytes, handler))
         return grpc.stream_unary_rpc_method_handler(self._unary(method), None, handler.response_serializer)
 
     def _unary(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]:
@@ -147,17 +154,22 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _responses(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-            # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
             async def work(call: Call) -> None:
-                request = await self._begun(method, context, call)
-                async with aclosing(method.handler.unary_stream(request, context)) as responses:
-                    async for response in responses:
-                        self._gate.renew(call)
-                        await context.write(response)
+                await self._begun(method, context, call)
+                await self._respond(method, context, self._gate, call, context.write)
 
             await self._run(method, context, self._gate, work)
 
         return serve
+
+    async def _respond(
+        self, method: Method, context: Context, gate: Gate, call: Call, write: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        # Writing here, and not yielding, keeps a client that reads too slowly under the cap as well.
+        async with aclosing(method.handler.unary_stream(call.request, context)) as responses:
+            async for response in responses:
+                gate.renew(call)
+                await write(response)
 
     def _stream(self, method: Method) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
@@ -279,6 +291,15 @@ class Chain(grpc.aio.ServerInterceptor):
 def told_seconds(remaining: float | None) -> float:
     """Seconds after which a caller that waits so long is told that its answer is late."""
     return math.inf if remaining is None else remaining - min(_TELLING_SECONDS, remaining * _TELLING_SHARE)
+
+
+def _pieces(handler: Any, response: Any) -> Pieces:
+    """The encoded response of a stream, which may be encoded already because it is large."""
+    return (handler.response_serializer(response),) if isinstance(response, Message) else response
+
+
+def _to_bytes(handler: Any, response: Any) -> bytes:
+    return b"".join(_pieces(handler, response))
 
 
 class _capped:  # noqa: N801 - a class, because a generator in its place costs twice as much

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, cast
@@ -27,6 +28,7 @@ HEAD_BYTES_MAX: Final = (1 << 16) - 1
 PROOF_BYTES_MAX: Final = 256
 _HEAD: Final = struct.Struct("<IBI")
 _CALL: Final = struct.Struct("<H")
+_SHORT_BYTES: Final = 1 << 14  # of a frame for which no memory of its own is needed
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -39,6 +41,8 @@ class Kind(IntEnum):
     CANCEL = 2
     ANSWER = 3
     FAILURE = 4
+    MESSAGE = 5  # one of a stream
+    END = 6  # of a stream that is whole
 
 
 class CallHead(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +70,10 @@ class FrameInvalid(Exception):
     """The other end sent what is no frame; its connection ends."""
 
 
+class NotServed(Exception):
+    """There is no pipe for a call, or its other end does not serve it now: it has to go over gRPC."""
+
+
 def to_call(head: CallHead, message: bytes) -> bytes:
     """Payload of a call; FrameInvalid if its head is too long."""
     encoded = msgspec.msgpack.encode(head)
@@ -85,28 +93,43 @@ def to_frame(kind: int, number: int, payload: bytes) -> bytes:
     return _HEAD.pack(len(payload), kind, number) + payload
 
 
-def from_frame(arrived: bytearray, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> tuple[int, int, bytes] | None:
-    """Kind, number and payload of the first frame, which is taken away; None while it is not whole."""
-    if len(arrived) < _HEAD.size:
-        return None
-    length, kind, number = _HEAD.unpack_from(arrived)
-    if length > payload_bytes_max:
-        raise FrameInvalid(f"{length} bytes")
-    end = _HEAD.size + length
-    if len(arrived) < end:
-        return None
-    with memoryview(arrived) as view:
-        payload = bytes(view[_HEAD.size : end])
-    del arrived[:end]
-    return kind, number, payload
+class Arriving:
+    """Cuts what arrives over one connection into frames. A large payload is received where it stays."""
 
+    __slots__ = ("_filled", "_head", "_large", "_short", "payload_bytes_max")
 
-def only_frame(arrived: bytes, payload_bytes_max: int) -> tuple[int, int, bytes] | None:
-    """The one frame that has arrived as a whole, as nearly always; None for anything else, which `from_frame` cuts."""
-    if not _HEAD.size <= len(arrived) <= _HEAD.size + payload_bytes_max:
-        return None
-    length, kind, number = _HEAD.unpack_from(arrived)
-    return (kind, number, arrived[_HEAD.size :]) if len(arrived) == _HEAD.size + length else None
+    def __init__(self, payload_bytes_max: int) -> None:
+        self.payload_bytes_max = payload_bytes_max
+        self._short, self._filled = memoryview(bytearray(_SHORT_BYTES)), 0
+        self._large: bytearray | None = None
+        self._head = (0, 0)  # kind and number of the large one
+
+    def room(self) -> memoryview:
+        """The place for the bytes that come next; never empty."""
+        return (self._short if self._large is None else memoryview(self._large))[self._filled :]
+
+    def frames(self, count: int) -> Iterator[tuple[int, int, bytes]]:
+        """Kind, number and payload of each frame that is whole with the next `count` bytes; FrameInvalid."""
+        self._filled += count
+        if (large := self._large) is not None:
+            if self._filled == len(large):
+                self._large, self._filled = None, 0
+                yield *self._head, cast("bytes", large)
+            return
+        short, start, end = self._short, 0, self._filled
+        while end - start >= _HEAD.size:
+            length, kind, number = _HEAD.unpack_from(short, start)
+            if length > self.payload_bytes_max:
+                raise FrameInvalid(f"{length} bytes")
+            body = start + _HEAD.size
+            if body + length > end:
+                if _HEAD.size + length > _SHORT_BYTES:
+                    self._large, self._head, start = bytearray(length), (kind, number), body
+                break
+            yield kind, number, bytes(short[body : body + length])
+            start = body + length
+        self._filled = end - start
+        (short if self._large is None else self._large)[: self._filled] = short[start:end]
 
 
 def to_failure(code: grpc.StatusCode, details: str, metadata: Metadata = ()) -> bytes:
@@ -154,28 +177,28 @@ class Meeting:
         return self.proof(nonce, theirs, b"shard")
 
 
-class Framing(asyncio.Protocol):
+class Framing(asyncio.BufferedProtocol):
     """One end of a pipe: cuts what arrives into frames."""
 
-    payload_bytes_max = PAYLOAD_BYTES_MAX
-
-    def __init__(self) -> None:
+    def __init__(self, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
+        """`payload_bytes_max` holds once the other end is proven."""
         self.transport: asyncio.Transport | None = None
         self.is_proven, self.is_paused = False, False
-        self._arrived = bytearray()
+        self._arrived, self._payload_bytes_max = Arriving(PROOF_BYTES_MAX), payload_bytes_max
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        arrived = self._arrived
+    def prove(self) -> None:
+        """Notes that the other end has proved itself."""
+        self.is_proven, self._arrived.payload_bytes_max = True, self._payload_bytes_max
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._arrived.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            largest = self.payload_bytes_max if self.is_proven else PROOF_BYTES_MAX
-            if not arrived and (frame := only_frame(data, largest)) is not None:
-                self.received(*frame)
-                return
-            arrived += data
-            while frame := from_frame(arrived, self.payload_bytes_max if self.is_proven else PROOF_BYTES_MAX):
+            for frame in self._arrived.frames(nbytes):
                 self.received(*frame)
         except (FrameInvalid, msgspec.MsgspecError, struct.error):
             self.end()
@@ -186,10 +209,20 @@ class Framing(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.is_paused = False
 
-    def send(self, kind: Kind, number: int, payload: bytes = b"") -> None:
-        """Sends a frame, if the connection still stands."""
+    def read_on(self, *, goes_on: bool) -> None:
+        """Lets the other end send more, or lets it wait."""
+        if self.transport is not None and not self.transport.is_closing():
+            (self.transport.resume_reading if goes_on else self.transport.pause_reading)()
+
+    def send(self, kind: Kind, number: int, *payload: bytes | memoryview) -> None:
+        """Sends a frame with a payload in pieces, if the connection still stands."""
         if self.transport is not None:
-            self.transport.write(to_frame(kind, number, payload))
+            length = sum(map(len, payload))
+            pieces = (_HEAD.pack(length, kind, number), *payload)
+            if length <= _SHORT_BYTES:
+                self.transport.write(b"".join(pieces))
+            else:
+                self.transport.writelines(pieces)
 
     def end(self) -> None:
         """Ends the connection at once."""

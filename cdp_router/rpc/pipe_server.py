@@ -1,4 +1,4 @@
-"""The server's end of pipes, at a shard or a router: unary methods of its chain over a Unix socket."""
+"""The server's end of pipes, at a shard or a router: methods of its chain over a Unix socket."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any, Final, NoReturn
 import grpc
 
 from cdp_router.background import awaited
+from cdp_router.contract.arrow_streams import Pieces
 from cdp_router.limits import SHARD_MESSAGE_BYTES_MAX
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.pipe_frames import CallHead, FrameInvalid, Framing, Kind, Meeting, to_failure
 
-Serve = Callable[[bytes, Any], Awaitable[bytes]]
+Serve = Callable[[bytes, Any], Awaitable[bytes | None]]  # None: a stream, whose messages were written
 _LOG = logging.getLogger(__name__)
 BACKLOG: Final = 64
 
@@ -61,10 +62,11 @@ class _Pipe(Framing):
     """A pipe with one router, or one client of a router."""
 
     def __init__(self, server: PipeServer, meeting: Meeting) -> None:
-        super().__init__()
-        self.payload_bytes_max = server.payload_bytes_max
+        super().__init__(server.payload_bytes_max)
         self._server, self._meeting, self._nonce = server, meeting, secrets.token_bytes(frames.NONCE_BYTES)
         self._calls = dict[int, asyncio.Task[None]]()
+        self.has_room = asyncio.Event()  # for the messages of a stream
+        self.has_room.set()
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,12 +84,12 @@ class _Pipe(Framing):
 
     def pause_writing(self) -> None:
         # A router that does not read its answers gets no more calls in.
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
+        self.has_room.clear()
+        self.read_on(goes_on=False)
 
     def resume_writing(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
+        self.has_room.set()
+        self.read_on(goes_on=True)
 
     def received(self, kind: int, number: int, payload: bytes) -> None:
         if not self.is_proven:
@@ -111,7 +113,7 @@ class _Pipe(Framing):
 
     def _check(self, kind: int, payload: bytes) -> None:
         own = self._meeting.answer_proof(self._nonce, kind, payload)
-        self.is_proven = True
+        self.prove()
         self._admitted()
         self.send(Kind.PROOF, 0, own)
 
@@ -124,15 +126,20 @@ class _Pipe(Framing):
             self.send(Kind.FAILURE, number, to_failure(grpc.StatusCode.UNIMPLEMENTED, f"no method {head.path}"))
             return
         try:
-            answer = await serve(message, _Context(head))
+            answer = await serve(message, _Context(head, self, number))
+            if answer is None:
+                self.send(Kind.END, number)
+            else:
+                self.send_whole(Kind.ANSWER, number, answer)
         except Aborted as aborted:
             self.send(Kind.FAILURE, number, aborted.failure)
-            return
-        if len(answer) > SHARD_MESSAGE_BYTES_MAX:
-            problem = f"an answer of {len(answer)} bytes; the limit is {SHARD_MESSAGE_BYTES_MAX}"
-            self.send(Kind.FAILURE, number, to_failure(grpc.StatusCode.RESOURCE_EXHAUSTED, problem))
-        else:
-            self.send(Kind.ANSWER, number, answer)
+
+    def send_whole(self, kind: Kind, number: int, *pieces: bytes | memoryview) -> None:
+        """Sends a message; Aborted if it is larger than any may be."""
+        if (length := sum(map(len, pieces))) > SHARD_MESSAGE_BYTES_MAX:
+            problem = f"an answer of {length} bytes; the limit is {SHARD_MESSAGE_BYTES_MAX}"
+            raise Aborted(to_failure(grpc.StatusCode.RESOURCE_EXHAUSTED, problem))
+        self.send(kind, number, *pieces)
 
 
 def bound(meeting: Meeting) -> socket.socket | None:
@@ -158,7 +165,8 @@ class Aborted(Exception):
 class _Context:
     """The part of gRPC's context that the chain and the methods use."""
 
-    def __init__(self, head: CallHead) -> None:
+    def __init__(self, head: CallHead, pipe: _Pipe, number: int) -> None:
+        self._pipe, self._number = pipe, number
         self._head, loop = head, asyncio.get_running_loop()
         self._until = math.inf if head.seconds is None else loop.time() + head.seconds
 
@@ -172,6 +180,11 @@ class _Context:
 
     def set_trailing_metadata(self, _: frames.Metadata) -> None:
         """Does nothing: the caller knows the id of its request."""
+
+    async def write(self, pieces: Pieces) -> None:
+        """Sends a message of a stream, and waits until the caller has taken nearly all of it."""
+        self._pipe.send_whole(Kind.MESSAGE, self._number, *pieces)
+        await self._pipe.has_room.wait()
 
     async def abort(self, code: grpc.StatusCode, details: str, metadata: frames.Metadata = ()) -> NoReturn:
         """Ends the call."""

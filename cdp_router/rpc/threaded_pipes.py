@@ -27,12 +27,11 @@ from cdp_router.background import begin_thread
 from cdp_router.errors import Overloaded, ShuttingDown
 from cdp_router.rpc import pipe_frames as frames
 from cdp_router.rpc.chain import Method, Observer
-from cdp_router.rpc.pipe_frames import FrameInvalid, Kind, Meeting, to_failure
+from cdp_router.rpc.pipe_frames import Arriving, FrameInvalid, Kind, Meeting, to_failure
 from cdp_router.rpc.pipe_server import BACKLOG, bound
 from cdp_router.rpc.threaded_calls import ThreadedCall, Workers
 
 HOST: Final = "questions "  # in place of a host: these pipes meet at a place of their own
-_READ_BYTES: Final = 1 << 16
 _AGAIN_SECONDS: Final = 1.0  # after all file descriptors were in use
 _LOG = logging.getLogger(__name__)
 
@@ -162,7 +161,7 @@ class _Pipe:
     def __init__(self, server: ThreadedPipes, sock: socket.socket, meeting: Meeting) -> None:
         self._server, self._sock, self._meeting = server, sock, meeting
         self._nonce, self._is_proven = secrets.token_bytes(frames.NONCE_BYTES), False
-        self._arrived = bytearray()
+        self._arrived = Arriving(frames.PROOF_BYTES_MAX)
         self._calls = dict[int, ThreadedCall]()  # the thread that reads adds, the one that answers removes
         self._lock = threading.Lock()  # of what is below, and of the socket's sending side
         self._leaving, self._is_open, self._is_handled = bytearray(), True, False
@@ -242,22 +241,17 @@ class _Pipe:
     def _read(self) -> bool:
         """Takes what arrived; False at its end."""
         try:
-            arrived = self._sock.recv(_READ_BYTES)
+            count = self._sock.recv_into(self._arrived.room())
         except BlockingIOError:
             return True
-        largest = frames.PAYLOAD_BYTES_MAX if self._is_proven else frames.PROOF_BYTES_MAX
-        if not self._arrived and (frame := frames.only_frame(arrived, largest)) is not None:
+        for frame in self._arrived.frames(count):
             self._received(*frame)
-            return True
-        self._arrived += arrived
-        while (frame := frames.from_frame(self._arrived, largest)) is not None:
-            self._received(*frame)
-        return bool(arrived)
+        return count > 0
 
     def _received(self, kind: int, number: int, payload: bytes) -> None:
         if not self._is_proven:
             own = self._meeting.answer_proof(self._nonce, kind, payload)
-            self._is_proven = True
+            self._is_proven, self._arrived.payload_bytes_max = True, frames.PAYLOAD_BYTES_MAX
             self._send(frames.to_frame(Kind.PROOF, 0, own))
         elif kind == Kind.CALL:
             self._begin_call(number, payload)

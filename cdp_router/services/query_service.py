@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from cdp.v1 import query_pb2, query_pb2_grpc
 
@@ -43,10 +44,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
 
         return await self._discretion.answer(ask, deadline)
 
-    async def Members(
-        self, request: query_pb2.MembersRequest, context: Context
-    ) -> AsyncIterator[query_pb2.MembersResponse]:
-        """Streams a segment's members; Overloaded while too many lists are running."""
+    async def Members(self, request: query_pb2.MembersRequest, context: Context) -> AsyncIterator[Any]:
+        """Streams a segment's members, encoded; Overloaded while too many lists are running."""
         if self._member_streams >= MEMBER_STREAMS_MAX:
             raise Overloaded(f"{MEMBER_STREAMS_MAX} lists of members are running", MEMBER_STREAMS_RETRY_MS)
         self._member_streams += 1

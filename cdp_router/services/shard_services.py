@@ -17,6 +17,7 @@ from cdp_router.cluster.shard_methods import (
     StreamMethod,
     UnaryMethod,
 )
+from cdp_router.contract.arrow_streams import Pieces
 from cdp_router.contract.status import Context
 from cdp_router.deadline import Deadline
 from cdp_router.limits import QUERY_SECONDS_DEFAULT
@@ -64,8 +65,8 @@ def _answering(
 
 def _streaming(
     method: StreamMethod[Request, Response], handlers: Handlers
-) -> Callable[[Request, Context], AsyncIterator[Response]]:
-    async def serve(request: Request, context: Context) -> AsyncIterator[Response]:
+) -> Callable[[Request, Context], AsyncIterator[Response | Pieces]]:
+    async def serve(request: Request, context: Context) -> AsyncIterator[Response | Pieces]:
         async for response in handlers.stream(method, request, _deadline(context)):
             yield response
 

@@ -1,8 +1,9 @@
-"""The client of a shard in another process: over a pipe where both share a machine, else over gRPC."""
+"""The client of a shard in another process: over pipes where both share a machine, else over gRPC."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from contextlib import aclosing
 from typing import Any, Final, Generic
 
 from cdp_router.cluster import shard_methods as methods
@@ -10,16 +11,18 @@ from cdp_router.cluster.shard_methods import METHODS, Method, Request, Response,
 from cdp_router.deadline import Deadline
 from cdp_router.rpc.carrying import carrying
 from cdp_router.rpc.pipe_client import PipeCall, PipeClient
+from cdp_router.rpc.pipe_frames import NotServed
 from cdp_router.rpc.threaded_pipes import HOST
 from cdp_router.security.tls.links import Link
 from cdp_router.security.tls.loopback import is_loopback
 
-# Short calls that many wait for: a large message would hold up all others of its pipe.
+# Short calls that many wait for, because a large message would hold up all others of its pipe; and a stream.
 PIPED: Final[frozenset[Method[Any, Any]]] = frozenset(
     (
         methods.CAPTURE_VIEWS,
         methods.DELIVER,
         methods.EVALUATE,
+        methods.LIST_MEMBERS,
         methods.PROVE_USER,
         methods.READ_DOCUMENT,
         methods.READ_IDENTITIES,
@@ -69,9 +72,22 @@ class GrpcShardClient:
 
     async def stream(
         self, method: StreamMethod[Request, Response], request: Request, deadline: Deadline
-    ) -> AsyncIterator[Response]:
-        async for response in self._calls[method](request.SerializeToString(), timeout=deadline.remaining()):
-            yield response
+    ) -> AsyncGenerator[Response, None]:
+        asked = request.SerializeToString()
+        if self._pipe is not None and method in PIPED and len(asked) <= PIPED_BYTES_MAX:
+            try:
+                async with aclosing(self._pipe.stream(method.path, asked, deadline)) as messages:
+                    async for message in messages:
+                        yield method.response.FromString(message)
+                return
+            except NotServed:
+                pass
+        call = self._calls[method](asked, timeout=deadline.remaining())
+        try:
+            async for response in call:
+                yield response
+        finally:
+            call.cancel()  # gRPC ends it late, or never, if its reader is gone between two messages
 
     async def close(self) -> None:
         for pipe in (self._pipe, self._questions):

@@ -7,6 +7,7 @@ from typing import Any
 
 from cdp_router.cluster import shard_methods as methods
 from cdp_router.cluster.shard_methods import Method, Request, Response, StreamMethod, UnaryMethod
+from cdp_router.contract.arrow_streams import Pieces
 from cdp_router.deadline import Deadline
 from cdp_router.shard.server import ShardServer
 
@@ -28,9 +29,9 @@ class Handlers:
 
     def stream(
         self, method: StreamMethod[Request, Response], request: Request, deadline: Deadline
-    ) -> AsyncIterator[Response]:
-        """The responses of a method."""
-        responses: AsyncIterator[Response] = self._serving[method](request, deadline)
+    ) -> AsyncIterator[Response | Pieces]:
+        """The responses of a method, large ones encoded."""
+        responses: AsyncIterator[Response | Pieces] = self._serving[method](request, deadline)
         return responses
 
     def _add_questions(self, server: ShardServer) -> None:
@@ -86,6 +87,8 @@ class Handlers:
         self._serving[method] = serve
 
     def _streamed(
-        self, method: StreamMethod[Request, Response], serve: Callable[[Request, Deadline], AsyncIterator[Response]]
+        self,
+        method: StreamMethod[Request, Response],
+        serve: Callable[[Request, Deadline], AsyncIterator[Response | Pieces]],
     ) -> None:
         self._serving[method] = serve

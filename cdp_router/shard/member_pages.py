@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +15,15 @@ from cdp_query.bind.names import NO_NAMES, Names
 from cdp_query.compiled.find_members import find_members
 from cdp_query.stats import total
 from cdp_query.tree import Node
+from cdp_router.contract.arrow_streams import END_OF_STREAM, Pieces
 from cdp_router.contract.partials import to_names
 from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_AT_ONCE
 from cdp_router.questions.attribute_columns import AttributeColumns
 from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.view import PartitionView
+
+Page: TypeAlias = tuple[shard_pb2.ListMembersResponse, Pieces]  # a message without its Arrow stream, and the stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,12 @@ class FoundMembers:
         mismatch = total(found.stats).type_mismatch > 0
         return FoundMembers(views, found.masks, attributes, binder.context.as_of_ms, binder.names(segment), mismatch)
 
-    def messages(self) -> Iterator[shard_pb2.ListMembersResponse]:
+    def messages(self) -> Iterator[Page]:
         """The members as messages to send, one partition after the other; the last may have none."""
         pages = _Pages(type_mismatch=self.type_mismatch)
         for (position, view), mask in zip(self.views, self.masks, strict=True):
             columns = AttributeColumns.of(view, self.attributes, self.as_of_ms)
-            rows: I64 = np.flatnonzero(mask).astype(np.int64)
+            rows: I64 = np.flatnonzero(mask).astype(np.int64, copy=False)
             for start in range(0, rows.shape[0], MEMBERS_AT_ONCE):
                 some = columns.pieces(rows[start : start + MEMBERS_AT_ONCE])
                 yield from pages.add(_batch(view, piece, values) for piece, values in some)
@@ -76,7 +80,7 @@ class _Pages:
     _known: Names = NO_NAMES
     _bytes: int = 0
 
-    def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[shard_pb2.ListMembersResponse]:
+    def add(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Page]:
         """Adds some members of a partition; yields the messages that become full first."""
         for batch in batches:
             # Partitions share messages: with many small ones a message each would cost more than its members.
@@ -90,23 +94,19 @@ class _Pages:
         self._positions.append(position)
         self._known = self._known.merge(known)
 
-    def next_page(self) -> shard_pb2.ListMembersResponse:
+    def next_page(self) -> Page:
         """All waiting members, as a message."""
-        message = shard_pb2.ListMembersResponse(
-            arrow=_stream(self._batches), answered=self._positions, type_mismatch=self.type_mismatch
-        )
+        message = shard_pb2.ListMembersResponse(answered=self._positions, type_mismatch=self.type_mismatch)
         if self._positions:
             message.known.CopyFrom(to_names(self._known))
+        page = message, _stream(self._batches)
         self._batches, self._positions, self._known, self._bytes = [], [], NO_NAMES, 0
-        return message
+        return page
 
 
-def _stream(batches: list[pa.RecordBatch]) -> bytes:
+def _stream(batches: list[pa.RecordBatch]) -> Pieces:
     if not batches:
-        return b""
-    sink = pa.BufferOutputStream()
+        return ()
     # One batch, whatever number of partitions: each costs the router as much as some hundred members.
-    with pa.ipc.new_stream(sink, batches[0].schema) as writer:
-        writer.write_table(pa.Table.from_batches(batches).combine_chunks())
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream
+    whole = pa.concat_batches(batches)
+    return memoryview(whole.schema.serialize()), memoryview(whole.serialize()), END_OF_STREAM

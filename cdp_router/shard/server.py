@@ -15,6 +15,7 @@ from cdp_query.proof import prove
 from cdp_query.tree import Context, Question
 from cdp_router.background import Background
 from cdp_router.cluster.partition_map import claim_of
+from cdp_router.contract.arrow_streams import Pieces, with_arrow
 from cdp_router.contract.partials import to_evaluation
 from cdp_router.contract.partition_claims import PartitionClaim
 from cdp_router.contract.question_codec import from_question, from_segment
@@ -128,17 +129,15 @@ class ShardServer:
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         return partial(_evaluated, partial(self._question, request.question), self._views(request), context)
 
-    async def list_members(
-        self, request: shard_pb2.ListMembersRequest, deadline: Deadline
-    ) -> AsyncIterator[shard_pb2.ListMembersResponse]:
-        """Identifiers of members, one partition after the other, all of one moment."""
+    async def list_members(self, request: shard_pb2.ListMembersRequest, deadline: Deadline) -> AsyncIterator[Pieces]:
+        """Identifiers of members, one partition after the other, all of one moment: encoded ListMembersResponses."""
         check_cluster(self._store, request.cluster)
         context = Context(request.as_of_ms, request.tz or "UTC", not request.exclude_anonymous)
         # All views before the first page: later ones would show what came in while earlier partitions were sent.
         find = partial(_found_members, request, self._views(request), context)
-        messages = (await self._workers.run(find, deadline)).messages()
-        while (message := await self._in_query_thread(lambda: next(messages, None), begun=True)) is not None:
-            yield message
+        pages = (await self._workers.run(find, deadline)).messages()
+        while (page := await self._in_query_thread(lambda: next(pages, None), begun=True)) is not None:
+            yield with_arrow(*page)
 
     async def read_all(
         self, request: shard_pb2.ReadAllRequest, deadline: Deadline

@@ -107,7 +107,8 @@ class LocalCluster:
         request = query_pb2.MembersRequest(**({"text": text} if text else {}), **options)
 
         async def collect() -> list[query_pb2.MembersResponse]:
-            return [response async for response in self.asking.members(request, far_deadline())]
+            encoded = self.asking.members(request, far_deadline())
+            return [query_pb2.MembersResponse.FromString(b"".join(each)) async for each in encoded]
 
         return self.run(collect())
 

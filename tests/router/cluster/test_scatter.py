@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from cdp.v1 import moving_pb2, query_pb2
 
 from cdp_query.errors import QueryCancelled, QueryError, QueryInvalid, QuerySyntaxError
-from cdp_router.cluster.scatter import scatter
+from cdp_router.cluster.scatter import as_they_come, scatter
 from cdp_router.cluster.shard_client import ShardClient
 from cdp_router.cluster.shard_methods import EVALUATE, READ_SCHEMA, UnaryMethod
 from cdp_router.deadline import Deadline
@@ -476,3 +476,23 @@ def test_the_deadline_is_shared_by_all_calls_of_a_question(tmp_path: Path) -> No
         cluster.ask(query_pb2.QueryRequest(text='did("Never")'), deadline)
     assert len(seen) == 2 * CLUSTER.shards
     assert all(given is deadline for given in seen)
+
+
+def test_streams_that_wait_for_a_reader_end_with_it() -> None:
+    closed = list[int]()
+
+    async def endless(shard: int) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield shard
+        finally:
+            closed.append(shard)
+
+    async def test() -> None:
+        reading: Any = as_they_come({0: endless(0), 1: endless(1)}, 1)
+        await anext(reading)
+        await asyncio.sleep(0)
+        await reading.aclose()
+        assert sorted(closed) == [0, 1]
+
+    asyncio.run(test())

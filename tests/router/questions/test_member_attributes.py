@@ -28,7 +28,8 @@ def members(
     request = query_pb2.MembersRequest(text=text, attributes=names, **options)
 
     async def collect() -> list[query_pb2.MembersResponse]:
-        return [response async for response in cluster.asking.members(request, far_deadline())]
+        encoded = cluster.asking.members(request, far_deadline())
+        return [query_pb2.MembersResponse.FromString(b"".join(each)) async for each in encoded]
 
     responses = cluster.run(collect())
     with pa.ipc.open_stream(b"".join(response.arrow for response in responses)) as reader:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from cdp.v1 import query_pb2, shard_pb2
+from cdp.v1 import query_pb2
 from typer.testing import CliRunner
 
 from cdp_query import tree
@@ -21,7 +21,7 @@ from cdp_router.cli.ask import query_command as command
 from cdp_router.client import Members
 from cdp_router.errors import RequestInvalid
 from cdp_router.questions.member_stream import MemberStream
-from cdp_router.shard.member_pages import FoundMembers
+from cdp_router.shard.member_pages import FoundMembers, Page
 from cdp_store.ids import encode_identifier
 from tests.raw_records import Change, Event, Record, Value, user
 from tests.router.encodings import Sent, protobuf_batch
@@ -166,10 +166,10 @@ def test_no_name_counts_as_unknown_where_a_shard_does_not_tell(tmp_path: Path, m
     """Shards of an earlier version list members without the names that they know."""
     told = FoundMembers.messages
 
-    def untold(found: FoundMembers) -> Iterator[shard_pb2.ListMembersResponse]:
-        for message in told(found):
+    def untold(found: FoundMembers) -> Iterator[Page]:
+        for message, arrow in told(found):
             message.ClearField("known")
-            yield message
+            yield message, arrow
 
     with local_cluster(tmp_path) as cluster:
         cluster.ingest(protobuf_batch([Sent(None, "u1", NOW_MS - 1000, {"Income": "5"})]))
@@ -191,7 +191,7 @@ class _Answering:
 
     def members(self, request: query_pb2.MembersRequest) -> Iterator[query_pb2.MembersResponse]:
         sink, ids = MemberStream(), [encode_identifier("user_id", f"u{number}") for number in range(self._count)]
-        yield query_pb2.MembersResponse(arrow=sink.drain())
+        yield query_pb2.MembersResponse(arrow=b"".join(sink.drain()))
         if ids:
             batch = pa.record_batch([pa.array(ids, pa.large_binary())], names=["identifier"])
             parts = pa.BufferOutputStream()

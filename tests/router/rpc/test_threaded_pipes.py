@@ -530,8 +530,9 @@ class _Socket:
         self.sent += taken
         return len(taken)
 
-    def recv(self, _: int) -> bytes:
-        return self._arrives
+    def recv_into(self, room: memoryview) -> int:
+        room[: len(self._arrives)] = self._arrives
+        return len(self._arrives)
 
 
 @dataclass(slots=True)
@@ -610,12 +611,12 @@ def test_a_pipe_is_read_by_one_thread_at_a_time_though_an_answer_lets_another_on
             super().__init__()
             self._parts, self._after = [frame[:7], frame[7:]], SteppingLock()
 
-        def recv(self, _: int) -> bytes:
+        def recv_into(self, room: memoryview) -> int:
             if not self._parts:
                 raise BlockingIOError
-            part = self._parts.pop(0)
+            self._arrives = self._parts.pop(0)
             with self._after:
-                return part
+                return super().recv_into(room)
 
     monkeypatch.setattr(threaded_pipes._Pipe, "_received", lambda _, *frame: frames.append(frame))
 

@@ -22,9 +22,9 @@ def test_one_message_tells_what_all_its_partitions_know() -> None:
     assert all(set(view.schema.events) < known for _, view in views)
     segment = pipeline.segment_of(pipeline.read('did("E1") or did("E2") or did("E3") or did("unheard")', None))
     found = FoundMembers.of(segment, views, Binder(tree.Context(1)), [], lambda: None)
-    [message] = found.messages()
+    [(message, arrow)] = found.messages()
     assert set(message.known.events) == {"E1", "E2", "E3"}
     assert [each.partition for each in message.answered] == list(range(8))
-    with pa.ipc.open_stream(message.arrow) as reader:
+    with pa.ipc.open_stream(b"".join(arrow)) as reader:
         encoded = reader.read_all().column("identifier").to_pylist()
     assert sorted(decode_identifier(each)[1] for each in encoded) == ["u1", "u2", "u3"]

@@ -118,7 +118,8 @@ class Cluster:
     def members(self, text: str) -> list[str]:
         async def collect() -> list[query_pb2.MembersResponse]:
             request = query_pb2.MembersRequest(text=text)
-            return [each async for each in self.asking.members(request, far_deadline())]
+            encoded = self.asking.members(request, far_deadline())
+            return [query_pb2.MembersResponse.FromString(b"".join(each)) async for each in encoded]
 
         return [name for _, name in members_of(self.run(collect()))[0]]
 
