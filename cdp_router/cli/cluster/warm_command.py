@@ -9,7 +9,6 @@ import time
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cdp_router.cli.console import OUT
-from cdp_router.process.kernel_list import warm_mark
 from cdp_store.kernels.kernel_cache import cache_directory
 
 
@@ -20,11 +19,14 @@ def warm() -> None:
 
 def warm_with_progress() -> None:
     """Compile all kernels with a progress line, unless the cache has them."""
+    # Imported here, like the warm-up: no command loads modules of the servers before it needs them.
+    from cdp_router.process.kernel_list import warm_mark
+
     mark = warm_mark()
     if mark.exists():
         OUT.print(f"kernels ready (cache: {cache_directory()})", soft_wrap=True)
         return
-    # Imported here: every other command would pay a second for loading the compiler.
+    # It loads the compiler, which takes a second.
     from cdp_router.process.warm_up import warm_kernels
 
     started = time.monotonic()
