@@ -172,7 +172,10 @@ def _length(text: str) -> timedelta:
 
 
 def _same_text(stored: Any, text: str) -> bool:
-    """Whether a stored value is what a field of CSV says; a number of up to 17 digits is the nearest float."""
+    """Whether a stored value is what a field of CSV says; a number of up to 17 digits is the nearest float.
+
+    More digits are a float that is equal, however short it may be written.
+    """
     match stored:
         case None:
             return text == ""
@@ -184,7 +187,7 @@ def _same_text(stored: Any, text: str) -> bool:
             return Decimal(text) == stored
         case float():
             digits = len("".join(map(str, Decimal(text).as_tuple().digits)).strip("0"))
-            return float(text) == stored and (Decimal(repr(stored)) == Decimal(text) or digits <= 17)
+            return float(text) == stored and (Decimal(text) in (Decimal(repr(stored)), Decimal(stored)) or digits <= 17)
     return False
 
 
