@@ -128,7 +128,7 @@ def _by_kernels(
         )
         output = np.zeros(cohorts * (2 + count), np.int64)
         output[cohorts : 2 * cohorts] = np.iinfo(np.int64).min
-        starts = np.where(entries == NEVER, NEVER, entries + late_ms)
+        starts = entries if not late_ms else np.where(entries == NEVER, NEVER, entries + late_ms)
         returned = {} if first else {(number, leaf): mask for number, mask in enumerate(at_once)}
         run.run(program, [leaf], output, starts, returned)
         cells.append(output[2 * cohorts :].reshape(cohorts, count))
