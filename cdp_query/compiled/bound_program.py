@@ -129,14 +129,16 @@ def bind_program(
 
 
 def _check_steps(program: Program, tables: Sequence[ChunkTable | None]) -> None:
-    """Raises QueryTooLarge if the events of a step in one partition may take too much memory."""
+    """Raises QueryTooLarge if the events of all steps in one partition may take too much memory."""
+    events = 0
     for leaf, row, table in zip(program.leaves, program.rows, tables, strict=True):
         if leaf.is_gathered and row[LEAF_KIND] == COUNT_LEAF and table is not None:
-            check_bytes(_GATHERED * table.events_between(row[LEAF_FIRST_MS], row[LEAF_LAST_MS]))
+            events += table.events_between(row[LEAF_FIRST_MS], row[LEAF_LAST_MS])
+    check_bytes(_LISTED * events)
 
 
 _Row = tuple[int, ...]
-_GATHERED: Final = 32  # bytes an event of a morsel at most: its time and its start, of a step and of the one before
+_LISTED: Final = 28  # bytes an event at most: its number, its start, a place to merge it, and events before it
 _READS_NOTHING: Final[_Row] = (0,) * BOUND_FIELDS
 
 
