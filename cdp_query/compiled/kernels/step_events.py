@@ -136,28 +136,52 @@ def append_events(
 
 @leaf
 def _merge(numbers: I64, own: I64, other: I64, merged: I64) -> None:
-    """Makes one list of two that lie side by side; `own` become its offsets. `merged` i64 is working memory."""
+    """Makes one list of two that lie side by side; `own` become its offsets. `merged` i64 is working memory.
+
+    Two blocks are merged in turns: each waits for what it loads.
+    """
     begin, at = np.uint64(own[0]), np.uint64(0)
-    for block in range(BLOCKS):
+    for block in range(0, BLOCKS, 2):
         i, i_end = np.uint64(own[block]), np.uint64(own[block + 1])
         j, j_end = np.uint64(other[block]), np.uint64(other[block + 1])
+        k, k_end = i_end, np.uint64(own[block + 2])
+        m, m_end = j_end, np.uint64(other[block + 2])
         own[block] = np.int64(begin + at)
-        while i < i_end and j < j_end:
-            one, another = numbers[i], numbers[j]
-            is_first = np.uint64(one <= another)
-            merged[at] = min(one, another)
+        to = at + (i_end - i) + (j_end - j)
+        own[block + 1] = np.int64(begin + to)
+        while i < i_end and j < j_end and k < k_end and m < m_end:
+            is_first, is_third = np.uint64(numbers[i] <= numbers[j]), np.uint64(numbers[k] <= numbers[m])
+            merged[at], merged[to] = min(numbers[i], numbers[j]), min(numbers[k], numbers[m])
             at += np.uint64(1)
+            to += np.uint64(1)
             i += is_first
             j += np.uint64(1) - is_first
-        for rest in range(i, i_end):
-            merged[at] = numbers[rest]
-            at += np.uint64(1)
-        for rest in range(j, j_end):
-            merged[at] = numbers[rest]
-            at += np.uint64(1)
+            k += is_third
+            m += np.uint64(1) - is_third
+        _merge_rest(numbers, i, i_end, j, j_end, merged, at)
+        at = _merge_rest(numbers, k, k_end, m, m_end, merged, to)
     own[BLOCKS] = np.int64(begin + at)
     for place in range(at):
         numbers[begin + place] = merged[place]
+
+
+@leaf
+def _merge_rest(
+    numbers: I64, i: np.uint64, i_end: np.uint64, j: np.uint64, j_end: np.uint64, merged: I64, at: np.uint64
+) -> np.uint64:
+    while i < i_end and j < j_end:
+        is_first = np.uint64(numbers[i] <= numbers[j])
+        merged[at] = min(numbers[i], numbers[j])
+        at += np.uint64(1)
+        i += is_first
+        j += np.uint64(1) - is_first
+    for rest in range(i, i_end):
+        merged[at] = numbers[rest]
+        at += np.uint64(1)
+    for rest in range(j, j_end):
+        merged[at] = numbers[rest]
+        at += np.uint64(1)
+    return at
 
 
 @leaf

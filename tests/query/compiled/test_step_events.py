@@ -49,6 +49,7 @@ def _number(row: int, time: int) -> int:
 @given(st.lists(_CHUNK, min_size=1, max_size=9), st.booleans(), st.booleans(), st.sets(_ROWS), st.integers(1, 2))
 @example([[(row, 5, True) for row in (0, 4096)]] * 9, False, False, set(), 1)
 @example([[(1, time, time % 2 == 0) for time in range(40)]], False, True, set(), 1)
+@example([[(row, time, True) for row in (1, 2) for time in range(20)]], False, False, set(), 1)  # runs need a loop
 @settings(max_examples=300, deadline=None)
 def test_a_list_holds_the_events_of_all_chunks_in_order(
     chunks: list[list[_Event]], is_wide: bool, is_masked: bool, left_out: set[int], least: int
