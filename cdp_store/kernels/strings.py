@@ -10,20 +10,26 @@ from cdp_store.kernels.words import AHEAD, copy_ahead, copy_bytes
 
 
 @kernel
-def gather_bytes(offsets: AnyArray, data: U8, entries: I64, out_offsets: I64, out: U8) -> None:
-    """Copies string e = entries[i], data[offsets[e]:offsets[e + 1]], to out[out_offsets[i]:].
-
-    The strings lie side by side there, so that what is copied beyond one is overwritten by the next.
-    """
-    source, target = data.ctypes.data, out.ctypes.data
-    for i in range(np.uint64(entries.shape[0])):
+def gather(offsets: AnyArray, data: U8, entries: I64) -> tuple[I64, U8]:
+    """(offsets i64[n + 1], bytes) of strings data[offsets[e]:offsets[e + 1]], one for each of the entries."""
+    count = np.uint64(entries.shape[0])
+    own, end = np.empty(entries.shape[0] + 1, np.int64), np.int64(0)
+    own[0] = 0
+    for i in range(count):
         entry = np.uint64(entries[i])
-        start, stop = int(np.int64(offsets[entry])), int(np.int64(offsets[entry + np.uint64(1)]))
-        at = out_offsets[i]
-        if stop + AHEAD <= data.shape[0] and at + (stop - start) + AHEAD <= out.shape[0]:
-            copy_ahead(source + start, target + at, stop - start)
+        end += np.int64(offsets[entry + np.uint64(1)]) - np.int64(offsets[entry])
+        own[i + np.uint64(1)] = end
+    out: U8 = np.empty(end, np.uint8)
+    source, target = data.ctypes.data, out.ctypes.data
+    for i in range(count):
+        start, at = int(np.int64(offsets[np.uint64(entries[i])])), own[i]
+        size = own[i + np.uint64(1)] - at
+        # What is copied beyond a string is overwritten by the next one.
+        if start + size + AHEAD <= data.shape[0] and at + size + AHEAD <= out.shape[0]:
+            copy_ahead(source + start, target + at, size)
         else:
-            copy_bytes(data, start, stop - start, out, at)
+            copy_bytes(data, start, size, out, at)
+    return own, out
 
 
 @kernel
