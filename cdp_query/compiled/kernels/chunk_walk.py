@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
-from cdp_query.compiled.kernels.count_leaf import count_chunk, count_masked, mark_chunk, mark_masked
+from cdp_query.compiled.kernels.count_leaf import count_chunk, count_masked, mark_chunk, mark_cut, mark_masked
 from cdp_query.compiled.kernels.days_leaf import mark_days
 from cdp_query.compiled.kernels.event_walk import (
     chunk_table,
     is_covered,
+    is_cut_once,
     is_outside,
     mask_events,
     note_chunks,
@@ -86,6 +87,10 @@ def walk_chunks(
                 mark_chunk(run_rows, first, last, memory.marks)
             else:
                 _hand_on(kind, leaf_row, chunk, first, last, no_mask, memory, asked, least, window, numbers, offsets)
+            continue
+        if kind == MARK_LEAF and filters.shape[0] == 0 and is_cut_once(leaf_row, chunk):
+            counters[COUNT_EVENTS] += np.int64(run_starts[last]) - np.int64(run_starts[first])
+            mark_cut(leaf_row, chunk, first, last, memory.marks)
             continue
         begin = first
         while begin < last:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from cdp_query.compiled.kernels.layout import LEAF_EXCLUDE_ZERO, LEAF_HIGH, LEAF_LOW, LEAF_NEGATED
-from cdp_store.arrays import I64, U8, U16, U32
+from cdp_query.compiled.kernels.addresses import i64s, u32s
+from cdp_query.compiled.kernels.event_walk import run_arrays
+from cdp_query.compiled.kernels.layout import (
+    CHUNK_BASE_MS,
+    CHUNK_EVENTS,
+    CHUNK_FIRST_MS,
+    CHUNK_IS_WIDE,
+    CHUNK_TIMES,
+    LEAF_EXCLUDE_ZERO,
+    LEAF_FIRST_MS,
+    LEAF_HIGH,
+    LEAF_LAST_MS,
+    LEAF_LOW,
+    LEAF_NEGATED,
+)
+from cdp_store.arrays import I64, U8, U16, U32, AnyArray
 from cdp_store.kernels.jit import leaf
 
 _U32_MAX = (1 << 32) - 1
@@ -51,6 +67,39 @@ def mark_chunk(run_rows: U16, first: int, last: int, marks: U8) -> None:
     """marks[row] = 1 for the row of each run."""
     for run in range(np.uint64(first), np.uint64(last)):
         marks[run_rows[run]] = np.uint8(1)
+
+
+@leaf
+def _mark_since(run_rows: U16, run_starts: U32, times: AnyArray, limit: Any, first: int, last: int, marks: U8) -> None:
+    for run in range(np.uint64(first), np.uint64(last)):
+        latest = times[np.uint64(run_starts[run + np.uint64(1)]) - np.uint64(1)]
+        marks[run_rows[run]] |= np.uint8(latest >= limit)
+
+
+@leaf
+def _mark_until(run_rows: U16, run_starts: U32, times: AnyArray, limit: Any, first: int, last: int, marks: U8) -> None:
+    for run in range(np.uint64(first), np.uint64(last)):
+        marks[run_rows[run]] |= np.uint8(times[np.uint64(run_starts[run])] <= limit)
+
+
+@leaf
+def mark_cut(leaf_row: I64, chunk: I64, first: int, last: int, marks: U8) -> None:
+    """marks[row] = 1 for the row of each run with an event in the interval, which ends or begins inside of the chunk.
+
+    A run is in order of time: its last event tells whether any comes after a limit, its first whether any comes before.
+    """
+    run_rows, run_starts = run_arrays(chunk, last)
+    wide, narrow = i64s(chunk[CHUNK_TIMES], chunk[CHUNK_EVENTS]), u32s(chunk[CHUNK_TIMES], chunk[CHUNK_EVENTS])
+    low, high = leaf_row[LEAF_FIRST_MS] - chunk[CHUNK_BASE_MS], leaf_row[LEAF_LAST_MS] - chunk[CHUNK_BASE_MS]
+    if leaf_row[LEAF_FIRST_MS] > chunk[CHUNK_FIRST_MS]:
+        if chunk[CHUNK_IS_WIDE]:
+            _mark_since(run_rows, run_starts, wide, low, first, last, marks)
+        else:
+            _mark_since(run_rows, run_starts, narrow, np.uint32(low), first, last, marks)
+    elif chunk[CHUNK_IS_WIDE]:
+        _mark_until(run_rows, run_starts, wide, high, first, last, marks)
+    else:
+        _mark_until(run_rows, run_starts, narrow, np.uint32(high), first, last, marks)
 
 
 @leaf

@@ -63,6 +63,13 @@ def is_covered(leaf_row: I64, chunk: I64) -> bool:
 
 
 @leaf
+def is_cut_once(leaf_row: I64, chunk: I64) -> bool:
+    """True if the interval begins or ends inside of a chunk that it touches, not both."""
+    begins, ends = leaf_row[LEAF_FIRST_MS] > chunk[CHUNK_FIRST_MS], leaf_row[LEAF_LAST_MS] < chunk[CHUNK_LAST_MS]
+    return bool(begins != ends)
+
+
+@leaf
 def runs_of(chunk: I64, morsel: int) -> tuple[int, int]:
     """(first, last) run of a chunk in a morsel."""
     if morsel >= chunk[CHUNK_MORSELS]:
