@@ -45,6 +45,7 @@ _NO_SCALE: Final = -1
 _OF_CHUNK: Final = (-1, Kind.UNSET)  # a key that no column has
 _CHANGES: Final = "changes"
 _FIRST_SET: Final = "first set"
+_UNSEALED: Final = "unsealed"
 
 
 def address_of(array: AnyArray) -> int:
@@ -184,12 +185,6 @@ def _first_ms(chunk: EventChunk) -> int:
     return chunk.first_ms
 
 
-def chunk_table_of(view: PartitionView, names: Iterable[str], *, is_gathered: bool = False) -> ChunkTable:
-    """The chunks of the events that a partition knows of these names."""
-    known = view.schema.events
-    return chunk_table(view, tuple(known[name] for name in names if name in known), is_gathered=is_gathered)
-
-
 def property_table(view: PartitionView, table: ChunkTable, prop: int) -> ColumnTable:
     """The columns of a property in those chunks."""
     key = (table.key, prop)
@@ -300,17 +295,12 @@ def _column_table(parts: Iterable[list[bytes]]) -> ColumnTable:
     return ColumnTable(rows, offsets, addresses, frozenset(rows[:, COLUMN_KIND].tolist()))
 
 
-def unsealed_fields(view: PartitionView) -> tuple[int, ...]:
+def unsealed_fields(view: PartitionView) -> bytes:
     """PART_DELTA and the fields after it."""
-    known = view.tables.get("unsealed")
-    if not isinstance(known, tuple):
+    known = view.tables.get(_UNSEALED)
+    if not isinstance(known, bytes):
         delta = view.events.delta
         delta.delta.note_scan()
         arrays = (delta.rows, delta.names, delta.times, delta.ends, delta.keys, delta.kinds, delta.raws)
-        known = view.tables["unsealed"] = (len(delta), *(address_of(array) for array in arrays))
+        known = view.tables[_UNSEALED] = _packed(len(delta), *(address_of(array) for array in arrays))
     return known
-
-
-def has_texts(kinds: frozenset[int], view: PartitionView, kind: Kind, *, unsealed: bool) -> bool:
-    """True if strings or lists of this kind may be read: in a column, or in an unsealed event."""
-    return int(kind) in kinds or (unsealed and len(view.events.delta) > 0)

@@ -87,7 +87,7 @@ class _Segment:
     def run_whole(self, shape: bound.BoundNode) -> Members:
         """All of it by kernels."""
         names = Names.of(self.names)
-        program = Program(Weights(self.views, names).weigh)
+        program = Program(Weights.of(self.views, names).weigh)
         write(program, shape, self.repeated)
         found = [
             run(

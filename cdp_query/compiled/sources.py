@@ -1,0 +1,100 @@
+"""What leaves and tests read in one partition, by the names of the question: looked up once, then kept with the view.
+
+A name that the partition has never seen is left out before anything is kept, so that no question can fill a view with
+names of its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, NamedTuple, cast
+
+from cdp_query.compiled.descriptors import (
+    ChunkTable,
+    ColumnTable,
+    attribute_table,
+    chunk_table,
+    property_table,
+)
+from cdp_query.compiled.kernels.layout import BOUND_FIELDS
+from cdp_query.compiled.value_tests import UNKNOWN, Tested
+from cdp_store.limits import TIME_MIN_MS
+from cdp_store.memory.view import PartitionView
+
+BOUND_ROW: Final = struct.Struct(f"={BOUND_FIELDS}q")
+_ATTRIBUTE: Final = "attribute by name"
+
+
+class EventKey(NamedTuple):
+    """Events by their names, gathered in order of time or not, with a property that is read of them."""
+
+    names: tuple[str, ...]
+    property: str | None
+    is_gathered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """The chunks of such events in one partition, and the columns of the property if it knows that.
+
+    `row` is that of a predicate which reads them, `tested` what a test of the property reads.
+    """
+
+    chunks: ChunkTable
+    columns: ColumnTable | None
+    row: bytes
+    tested: Tested
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSource:
+    """An attribute in one partition: its number, the time of its newest change, and the columns of current values."""
+
+    number: int
+    latest_ms: int
+    columns: ColumnTable
+    tested: Tested
+
+
+def event_source(view: PartitionView, key: EventKey) -> EventSource:
+    """What is read of some events in a partition."""
+    found = view.tables.get(key)
+    return found if isinstance(found, EventSource) else _event_source(view, key)
+
+
+def _event_source(view: PartitionView, key: EventKey) -> EventSource:
+    events, properties = view.schema.events, view.schema.properties
+    names = tuple(name for name in key.names if name in events)
+    known = EventKey(names, key.property if key.property in properties else None, key.is_gathered)
+    found = view.tables.get(known)
+    if not isinstance(found, EventSource):
+        made = _made(view, known, tuple(events[name] for name in names))
+        # Two questions may make it at once: one stays, and both use it.
+        found = cast(EventSource, view.tables.setdefault(known, made))
+    return found
+
+
+def _made(view: PartitionView, key: EventKey, names: tuple[int, ...]) -> EventSource:
+    chunks = chunk_table(view, names, is_gathered=key.is_gathered)
+    if key.property is None:
+        return EventSource(chunks, None, BOUND_ROW.pack(*chunks.fields, -1, 0, 0, 0, chunks.events, 0, 0, 0), UNKNOWN)
+    prop = view.schema.properties[key.property]
+    columns = property_table(view, chunks, prop)
+    row = BOUND_ROW.pack(*chunks.fields, prop, *columns.addresses, 0, chunks.events, 0, 0, 0)
+    return EventSource(chunks, columns, row, Tested.of(prop, columns))
+
+
+def attribute_source(view: PartitionView, name: str) -> AttributeSource | None:
+    """What is read of an attribute in a partition; None if the partition does not know it."""
+    key = (_ATTRIBUTE, name)
+    found = view.tables.get(key)
+    if not isinstance(found, AttributeSource):
+        number = view.schema.attributes.get(name)
+        if number is None:
+            return None
+        current, columns = view.attributes.get(number), attribute_table(view, number)
+        latest_ms = TIME_MIN_MS if current is None else current.latest_ms
+        made = AttributeSource(number, latest_ms, columns, Tested.of(number, columns))
+        found = cast(AttributeSource, view.tables.setdefault(key, made))
+    return found
