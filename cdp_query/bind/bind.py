@@ -17,7 +17,7 @@ from cdp_query.bind.bound_counts import BoundAggregate, BoundCount
 from cdp_query.bind.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bind.bound_measures import BoundExpression
 from cdp_query.bind.bound_profiles import FilterDistance
-from cdp_query.bind.names import Names, names_of
+from cdp_query.bind.names import Names, names_of, numbers_of
 from cdp_query.bind.twins import twins_of
 from cdp_query.calendar.windows import Interval, fixed_ms, resolve, zone
 from cdp_query.errors import QueryInvalid
@@ -25,7 +25,7 @@ from cdp_query.limits import SEQUENCE_STEPS_MAX
 from cdp_query.matching.matcher import Matcher
 from cdp_query.matching.matchers import compile_condition
 from cdp_query.matching.ranges import range_of
-from cdp_query.tree.walk import descendants
+from cdp_query.tree.walk import descendants, predicates
 from cdp_store.memory.schema import SchemaReading
 
 NO_SCHEMA = SchemaReading({}, {}, {})
@@ -46,14 +46,27 @@ class _Written:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """For each part with a twin, by id, the id of the first one written alike; `every_event`: a part is about all."""
+
+    twins: Mapping[int, int]
+    every_event: bool
+
+    @classmethod
+    def of(cls, segment: tree.Node) -> SegmentFacts:
+        """The facts of a segment."""
+        return cls(twins_of(segment), any(isinstance(part, tree.Inactive) for part in predicates(segment)))
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Facts that depend on a tree alone, by the ids of its parts: kept beside a tree that is asked again and again.
 
     Each is kept with its part, so that no other part can ever have the same id.
     """
 
-    twins: dict[int, tuple[tree.Node, Mapping[int, int]]] = field(default_factory=dict)
-    names: dict[int, tuple[tree.Question, Names]] = field(default_factory=dict)
+    segments: dict[int, tuple[tree.Node, SegmentFacts]] = field(default_factory=dict)
+    names: dict[int, tuple[tree.Question, Names, SchemaReading]] = field(default_factory=dict)
     matchers: dict[int, tuple[tree.Condition, Matcher]] = field(default_factory=dict)  # of conditions without a time
 
 
@@ -81,17 +94,29 @@ class Binder:
         Parts that are written alike are one bound node, with the number of the first. Predicates `skipped`, by number,
         stand for everyone.
         """
-        found = self.findings.twins.get(id(node))
+        return self._node(node, schema, _Written(count(first), self.facts(node).twins, skipped))
+
+    def facts(self, segment: tree.Node) -> SegmentFacts:
+        """What a segment's own form says of it."""
+        found = self.findings.segments.get(id(segment))
         if found is None:
-            found = self.findings.twins[id(node)] = node, twins_of(node)
-        return self._node(node, schema, _Written(count(first), found[1], skipped))
+            found = self.findings.segments[id(segment)] = segment, SegmentFacts.of(segment)
+        return found[1]
 
     def names(self, question: tree.Question) -> Names:
         """Every name the question mentions."""
+        return self._named(question)[1]
+
+    def numbers(self, question: tree.Question) -> SchemaReading:
+        """Numbers for these names."""
+        return self._named(question)[2]
+
+    def _named(self, question: tree.Question) -> tuple[tree.Question, Names, SchemaReading]:
         known = self.findings.names.get(id(question))
         if known is None:
-            known = self.findings.names[id(question)] = question, names_of(question)
-        return known[1]
+            names = names_of(question)
+            known = self.findings.names[id(question)] = question, names, numbers_of(names)
+        return known
 
     def bind_sequence(self, report: tree.Funnel | tree.SequenceTest, schema: SchemaReading) -> bound.BoundSequence:
         """The bound form of a funnel's steps."""

@@ -66,12 +66,8 @@ class Names:
 
     @classmethod
     def of(cls, numbers: SchemaReading) -> Names:
-        """The names in the order of their numbers."""
-        return cls(*(tuple(sorted(known, key=known.__getitem__)) for known in _tables(numbers)))
-
-
-def _tables(numbers: SchemaReading) -> tuple[Mapping[str, int], ...]:
-    return numbers.events, numbers.properties, numbers.attributes
+        """The names in the order of their numbers, in which they are listed."""
+        return cls(tuple(numbers.events), tuple(numbers.properties), tuple(numbers.attributes))
 
 
 @dataclass(frozen=True, slots=True)

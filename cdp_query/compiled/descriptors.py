@@ -82,12 +82,8 @@ def _table(rows: list[bytes], fields: int) -> I64:
     return table
 
 
-def column_table(column: EventColumn) -> I64:
-    """A table of one column: i64[1, COLUMN_FIELDS]."""
-    return _table([_column_row(column)], COLUMN_FIELDS)
-
-
-def _column_row(column: EventColumn) -> bytes:
+def column_row(column: EventColumn) -> bytes:
+    """The row of a column in a table of them."""
     values, is_float = column.values, column.values.dtype.kind == "f"
     return _packed(
         int(column.kind),
@@ -201,7 +197,7 @@ def _property_rows(chunk: EventChunk, prop: int) -> list[bytes]:
         if key[0] == prop:
             row = chunk.described.get(key)
             if row is None:
-                row = chunk.described[key] = _column_row(chunk.columns[key])
+                row = chunk.described[key] = column_row(chunk.columns[key])
             rows.append(row)
     return rows
 
@@ -209,7 +205,7 @@ def _property_rows(chunk: EventChunk, prop: int) -> list[bytes]:
 def mask_table(masks: Iterable[Bools | None]) -> ColumnTable:
     """A column of flags for each chunk that has a mask, which must be kept alive."""
     parts = ([] if mask is None else [EventColumn(Kind.BOOL, mask.view(np.uint8), None, 0, 0, 0, 1)] for mask in masks)
-    return _column_table([_column_row(column) for column in columns] for columns in parts)
+    return _column_table([column_row(column) for column in columns] for columns in parts)
 
 
 def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
@@ -217,7 +213,7 @@ def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
     key = ("attribute", attribute)
     known = view.tables.get(key)
     if not isinstance(known, ColumnTable):
-        parts = [_attribute_rows(block) for block in _blocks(view, attribute)]
+        parts = [attribute_rows(block) for block in _blocks(view, attribute)]
         parts += [[]] * ((view.row_count >> MORSEL_BITS) + 1 - len(parts))
         known = cast(ColumnTable, view.tables.setdefault(key, _column_table(parts)))
     return known
@@ -229,7 +225,7 @@ def first_set_table(view: PartitionView) -> I64:
     if not isinstance(known, np.ndarray):
         columns = [morsel.first_set for morsel in view.times.morsels]
         nothing = bytes(8 * COLUMN_FIELDS)
-        made = _table([nothing if column is None else _column_row(column) for column in columns], COLUMN_FIELDS)
+        made = _table([nothing if column is None else column_row(column) for column in columns], COLUMN_FIELDS)
         known = cast(I64, view.tables.setdefault(_FIRST_SET, made))
     return known
 
@@ -267,7 +263,7 @@ def since_table(view: PartitionView, attribute: int) -> SinceTable:
 def _column_address(column: EventColumn | None, kept: list[I64]) -> int:
     if column is None:
         return 0
-    kept.append(column_table(column))
+    kept.append(_table([column_row(column)], COLUMN_FIELDS))
     return address_of(kept[-1])
 
 
@@ -276,12 +272,13 @@ def _blocks(view: PartitionView, attribute: int) -> tuple[AttributeBlock | None,
     return () if reading is None else reading.blocks
 
 
-def _attribute_rows(block: AttributeBlock | None) -> list[bytes]:
+def attribute_rows(block: AttributeBlock | None) -> list[bytes]:
+    """The rows of a block's columns, in their order, kept with the block."""
     if block is None:
         return []
     for kind, column in block.columns.items():
         if kind not in block.described:
-            block.described[kind] = _column_row(column)
+            block.described[kind] = column_row(column)
     return [block.described[kind] for kind in block.columns]
 
 

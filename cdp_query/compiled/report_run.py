@@ -16,9 +16,9 @@ from cdp_query.compiled.bound_program import Names
 from cdp_query.compiled.descriptors import ChunkTable
 from cdp_query.compiled.find_members import find_members
 from cdp_query.compiled.kernels.layout import CHUNK_FIRST_MS, CHUNK_LAST_MS, DO_LEAF, DO_NOTE, DO_OR
+from cdp_query.compiled.populations import populations_of
 from cdp_query.compiled.program_parts import Program
-from cdp_query.compiled.run import Checkpoint, Reported, population_of, run
-from cdp_query.compiled.shape import numbered_names
+from cdp_query.compiled.run import Checkpoint, Reported, run
 from cdp_query.compiled.sources import EventKey, event_source
 from cdp_query.stats import REPORT, Meter
 from cdp_query.tree.walk import operands
@@ -49,8 +49,8 @@ class ReportRun:
         cls, report: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
     ) -> ReportRun:
         """The run of a report."""
-        populations = [population_of(view, binder.context) for view in views]
-        names = numbered_names(binder.names(report))
+        populations = populations_of(views, binder.context)
+        names = binder.numbers(report)
         return cls(views, populations, binder, checkpoint, names, Names.of(names))
 
     def partitions(self) -> Iterator[tuple[PartitionView, Bools]]:

@@ -51,7 +51,7 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
         case tree.Exists(negated):
             return Matcher(everything=True, negated=negated)
         case tree.ListTest(op, values):
-            return _list_test(op, [_compare(tree.Op.EQ, value, False, context) for value in values])
+            return _list_test(op, _of_texts(values), [_compare(tree.Op.EQ, value, False, context) for value in values])
         case tree.SizeTest(op, size):
             return _size_test(op, size)
         case tree.VersionTest(op, version):
@@ -169,16 +169,25 @@ def _with_items(matcher: Matcher) -> Matcher:
     )
 
 
-def _list_test(op: tree.ListOp, wanted: Sequence[Matcher]) -> Matcher:
-    join = np.logical_and if op is tree.ListOp.HAS_ALL else np.logical_or
+def _of_texts(values: Sequence[tree.Literal]) -> tuple[str, ...] | None:
+    """The values if all are texts, which kernels find without a look at any other item."""
+    texts = tuple(value for value in values if isinstance(value, str))
+    return texts if len(texts) == len(values) else None
+
+
+def _list_test(op: tree.ListOp, texts: tuple[str, ...] | None, wanted: Sequence[Matcher]) -> Matcher:
+    every, negated = op is tree.ListOp.HAS_ALL, op is tree.ListOp.HAS_NONE
+    if texts is not None:
+        return Matcher(lists=lambda lists: lists.holding(texts, every=every), negated=negated)
+    join = np.logical_and if every else np.logical_or
 
     def decide(lists: PackedLists) -> Bools:
         owners, items = lists.items()
         found = [lists.any_item(owners, values_holding(items, one)) for one in wanted]
-        start: Bools = np.full(len(lists), op is tree.ListOp.HAS_ALL)
+        start: Bools = np.full(len(lists), every)
         return reduce(join, found, start)
 
-    return Matcher(lists=decide, negated=op is tree.ListOp.HAS_NONE)
+    return Matcher(lists=decide, negated=negated)
 
 
 def _size_test(op: tree.Op, size: int) -> Matcher:

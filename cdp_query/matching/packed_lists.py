@@ -94,6 +94,15 @@ class PackedLists:
         packed.item_starts(self.data, self.starts, starts)
         return np.repeat(np.arange(len(self)), sizes), PackedValues.at(self.data, starts)
 
+    def holding(self, texts: Sequence[str], *, every: bool) -> Bools:
+        """Mask of the lists with any of these texts among their items, or with every one: bool[n]."""
+        wanted, found = [text.encode() for text in texts], np.empty(len(self), np.uint8)
+        ends: I64 = np.cumsum([len(text) for text in wanted], dtype=np.int64)
+        packed.lists_holding(
+            self.data, self.starts, np.frombuffer(bytearray().join(wanted), np.uint8), ends, every, found
+        )
+        return found.view(np.bool_)
+
     def any_item(self, owners: I64, holds: Bools) -> Bools:
         """Mask of the lists with an item that `holds`: bool[n]; `owners` and `holds` are aligned with `items`."""
         found: Bools = np.zeros(len(self), np.bool_)

@@ -36,7 +36,7 @@ def view_of_events() -> PartitionView:
 def test_two_questions_that_make_a_table_at_once_use_one(monkeypatch: pytest.MonkeyPatch) -> None:
     view, others = view_of_events(), list[object]()
     name, prop, attribute = view.schema.events["A"], view.schema.properties["x"], view.schema.attributes["n"]
-    chunk_row, column_row = descriptors._chunk_row, descriptors._column_row
+    chunk_row, column_row = descriptors._chunk_row, descriptors.column_row
 
     def make(kind: str) -> object:
         match kind:
@@ -52,14 +52,14 @@ def test_two_questions_that_make_a_table_at_once_use_one(monkeypatch: pytest.Mon
         return chunk_row(chunk)
 
     def overtaken_column(column: EventColumn) -> tuple[int, ...]:
-        monkeypatch.setattr(descriptors, "_column_row", column_row)
+        monkeypatch.setattr(descriptors, "column_row", column_row)
         others.append(make(kind))
         return column_row(column)
 
     monkeypatch.setattr(descriptors, "_chunk_row", overtaken_chunk)
     assert make("chunks") is others.pop()
     for kind in ("property", "attribute"):
-        monkeypatch.setattr(descriptors, "_column_row", overtaken_column)
+        monkeypatch.setattr(descriptors, "column_row", overtaken_column)
         assert make(kind) is others.pop()
 
 
