@@ -81,6 +81,7 @@ class Binder:
     findings: Findings = field(default_factory=Findings)
     _matchers: dict[int, Matcher] = field(default_factory=dict)
     _intervals: dict[int, Interval] = field(default_factory=dict)
+    _bindings: dict[int, Binding] = field(default_factory=dict)  # by the id of the schema, which each holds
 
     def bind(
         self,
@@ -197,6 +198,8 @@ class Binder:
                 return bound.BoundEveryone(own)
             case tree.AttributeTest(name, condition):
                 return bound.BoundAttribute(own, schema.attributes.get(name), self._matcher(condition))
+            case tree.Did() | tree.CountTest() | tree.AggregateTest() | tree.OccurrenceTest():
+                return self._about_events(node, schema, own)
             case tree.InSegment(name):
                 raise QueryInvalid(f"the segment {name!r} was not written out; only a router knows named segments")
             case tree.HourTest() | tree.WeekdayTest():
@@ -209,11 +212,11 @@ class Binder:
                 return self.attempts(node, schema, own)
             case tree.ExpressionTest():
                 return bind_expression_test(node, own, self._binding(schema))
-        if isinstance(node, tree.EventTest):
-            return bind_event_test(node, own, self._binding(schema))
-        if isinstance(node, tree.DistanceTest | tree.BucketTest | tree.HistoryTest):
+            case tree.DistanceTest() | tree.BucketTest():
+                return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
+        if isinstance(node, tree.HistoryTest):
             return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
-        return self._about_events(node, schema, own)
+        return bind_event_test(node, own, self._binding(schema))
 
     def _about_events(
         self,
@@ -248,14 +251,17 @@ class Binder:
         )
 
     def _binding(self, schema: SchemaReading) -> Binding:
-        return Binding(
-            self.context,
-            schema,
-            lambda events: self._events(events, schema),
-            self._interval,
-            self._matcher,
-            lambda where: self._filter(where, schema),
-        )
+        known = self._bindings.get(id(schema))
+        if known is None:
+            known = self._bindings[id(schema)] = Binding(
+                self.context,
+                schema,
+                lambda events: self._events(events, schema),
+                self._interval,
+                self._matcher,
+                lambda where: self._filter(where, schema),
+            )
+        return known
 
     def _events(self, events: tree.Events, schema: SchemaReading) -> BoundEvents:
         names = (schema.events.get(name) for name in dict.fromkeys(events.names))

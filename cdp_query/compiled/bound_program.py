@@ -6,7 +6,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -27,10 +27,7 @@ from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.descriptors import (
     ChunkTable,
     address_of,
-    change_table,
     mask_table,
-    property_table,
-    since_table,
     unsealed_fields,
 )
 from cdp_query.compiled.kernels.layout import (
@@ -44,7 +41,7 @@ from cdp_query.compiled.kernels.layout import (
     TEST_FIELDS,
 )
 from cdp_query.compiled.program_parts import Leaf, Program, Test
-from cdp_query.compiled.sources import BOUND_ROW, EventKey, attribute_source, event_source
+from cdp_query.compiled.sources import BOUND_ROW, EventKey, attribute_source, event_source, past_source
 from cdp_query.compiled.value_tests import UNKNOWN, Tested, TestRows
 from cdp_query.evaluate.needs import check_bytes
 from cdp_query.scan.dropped import note_dropped
@@ -53,7 +50,7 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.schema import SchemaReading
-from cdp_store.memory.view import CHANGE_VALUE, PartitionView
+from cdp_store.memory.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +141,7 @@ def _gathered_bytes(table: ChunkTable, row: Sequence[int]) -> int:
 
 _GATHERED: Final = 32  # bytes an event of a morsel at most: its time and its start, of a step and of the one before
 _PART: Final = struct.Struct("=3q")  # PART_ROWS to PART_FIRST_ROW
+_INSTANT: Final = struct.Struct("=q")  # BOUND_INSTANT
 _READS_NOTHING: Final = BOUND_ROW.pack(*(0,) * BOUND_FIELDS)
 
 
@@ -154,11 +152,12 @@ class _Binding:
     instant_ms: int
     stats: Mapping[tuple[int, int], NodeStats]
     kept: list[object]
+    attributes: dict[int, tuple[list[ChunkTable | None], list[bytes], list[Tested]]] = field(default_factory=dict)
 
     def leaf(self, leaf: Leaf) -> tuple[Sequence[ChunkTable | None], list[bytes]]:
         """By partition the chunks that a leaf reads, of events or of the values that an attribute had, and its row."""
         if leaf.attribute is not None:
-            return self._attribute_leaf(self.names.attributes[leaf.attribute])
+            return self._attribute(leaf.attribute)[:2]
         if not leaf.names:
             return [None] * len(self.views), [_READS_NOTHING] * len(self.views)
         key = self._events_of(leaf, leaf.property)
@@ -170,24 +169,26 @@ class _Binding:
         names = tuple([self.names.events[at] for at in leaf.names])
         return EventKey(names, None if prop is None else self.names.properties[prop], leaf.is_gathered)
 
-    def _attribute_leaf(self, name: str) -> tuple[Sequence[ChunkTable | None], list[bytes]]:
-        tables, rows = list[ChunkTable | None](), list[bytes]()
-        for view in self.views:
-            source = attribute_source(view, name)
-            if source is None or source.latest_ms <= self.instant_ms:
-                tables.append(None)
-                rows.append(_READS_NOTHING)
-            else:
-                tables.append(change_table(view, source.number))
-                rows.append(self._past(view, source.number, change_table(view, source.number)))
-        return tables, rows
-
-    def _past(self, view: PartitionView, attribute: int, table: ChunkTable) -> bytes:
-        """The row of an attribute of which some values are newer than the instant."""
-        since, values = since_table(view, attribute), property_table(view, table, CHANGE_VALUE)
-        self.kept += [table, since, values]
-        times = self.instant_ms, address_of(since.rows)
-        return BOUND_ROW.pack(*table.fields, CHANGE_VALUE, *values.addresses, 0, table.events, 0, *times)
+    def _attribute(self, number: int) -> tuple[list[ChunkTable | None], list[bytes], list[Tested]]:
+        """By partition the older values of an attribute where some are asked for, the row of a leaf, and of a test."""
+        known = self.attributes.get(number)
+        if known is None:
+            known = self.attributes[number] = [], [], []
+            tables, rows, tested = known
+            for view in self.views:
+                source = attribute_source(view, self.names.attributes[number])
+                self.kept.append(source)
+                if source is None or source.latest_ms <= self.instant_ms:
+                    tables.append(None)
+                    rows.append(_READS_NOTHING)
+                    tested.append(UNKNOWN if source is None else source.tested)
+                else:
+                    past = past_source(view, source)
+                    self.kept.append(past)
+                    tables.append(past.chunks)
+                    rows.append(past.row[0] + _INSTANT.pack(self.instant_ms) + past.row[1])
+                    tested.append(past.tested)
+        return known
 
     def note_dropped(self, program: Program) -> None:
         """Counts the profiles with dropped events that leaves would gather; other leaves never meet any.
@@ -207,20 +208,11 @@ class _Binding:
             return self._own_filter(test, leaf, program.rows[test.leaf], tables)
         rows = TestRows(test.values, self.views, leaf.node, self.stats, self.kept, test.is_attribute)
         if test.is_attribute:
-            return rows.of(self._attribute_tested(self.names.attributes[test.key], tables))
+            return rows.of(self._attribute(test.key)[2])
         key = self._events_of(leaf, test.key)
         sources = [event_source(view, key) for view in self.views]
         self.kept += sources
         return rows.of([source.tested for source in sources])
-
-    def _attribute_tested(self, name: str, tables: Sequence[ChunkTable | None]) -> list[Tested]:
-        found = list[Tested]()
-        for view, table in zip(self.views, tables, strict=True):
-            source = attribute_source(view, name)
-            self.kept.append(source)
-            tested = UNKNOWN if source is None else source.tested
-            found.append(tested if table is None else tested.with_older(property_table(view, table, CHANGE_VALUE)))
-        return found
 
     def _own_filter(
         self, test: Test, leaf: Leaf, row: Sequence[int], tables: Sequence[ChunkTable | None]
@@ -233,7 +225,7 @@ class _Binding:
                 masks = _OwnFilter(view, self.names).masks(leaf, table, interval, self.stats[number, leaf.node])
                 columns = mask_table(masks)
                 self.kept += [masks, columns]
-                tested = Tested.of(-1, columns)
+                tested = Tested.of_flags(columns)
             rows.append(test.values.negated + tested.head + test.values.joined)
         return rows
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final, cast
 
 import numpy as np
@@ -16,12 +15,10 @@ from cdp_query.compiled.kernels.population import MORSEL_FIELDS, ROWS_FIELDS, ma
 from cdp_query.tree import Context
 from cdp_store.arrays import I64, U8, AnyArray, Bools
 from cdp_store.ids import ANONYMOUS_ID
-from cdp_store.limits import TIME_MIN_MS
 from cdp_store.memory.view import PartitionView
 from cdp_store.profiles.profile_times import MorselTimes
 
 _CREATED: Final = "created"
-_LATEST: Final = attrgetter("latest_created_ms")
 _NEVER_SET: Final = bytes(8 * COLUMN_FIELDS)
 _TIMES: Final = struct.Struct(f"={MORSEL_FIELDS - COLUMN_FIELDS}q")
 _ROWS: Final = struct.Struct(f"={ROWS_FIELDS}q")
@@ -62,7 +59,8 @@ def population_of(view: PartitionView, context: Context) -> Bools | None:
 
 
 def _all_exist(view: PartitionView, instant_ms: int) -> bool:
-    return not view.hidden.size and max(map(_LATEST, view.times.morsels), default=TIME_MIN_MS) <= instant_ms
+    latest_ms = [morsel.latest_created_ms for morsel in view.times.morsels]
+    return not view.hidden.size and max(latest_ms, default=instant_ms) <= instant_ms
 
 
 def _created_table(view: PartitionView) -> _CreatedTable:

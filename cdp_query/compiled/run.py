@@ -85,9 +85,8 @@ def run(
             _close(work, part, mask_of)
     elapsed = time.perf_counter_ns() - started
     ends = accumulate(view.row_count for view in views)
-    members = [
-        work.results.members[end - view.row_count : end].view(np.bool_) for view, end in zip(views, ends, strict=True)
-    ]
+    all_members = work.results.members.view(np.bool_)
+    members = [all_members[end - view.row_count : end] for view, end in zip(views, ends, strict=True)]
     counts = [(whole, found) for whole, found in work.results.counts.tolist()]
     return Evaluated(members, counts, work.stats(elapsed))
 

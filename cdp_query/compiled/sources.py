@@ -13,17 +13,22 @@ from typing import Final, NamedTuple, cast
 from cdp_query.compiled.descriptors import (
     ChunkTable,
     ColumnTable,
+    SinceTable,
+    address_of,
     attribute_table,
+    change_table,
     chunk_table,
     property_table,
+    since_table,
 )
-from cdp_query.compiled.kernels.layout import BOUND_FIELDS
+from cdp_query.compiled.kernels.layout import BOUND_FIELDS, BOUND_INSTANT
 from cdp_query.compiled.value_tests import UNKNOWN, Tested
 from cdp_store.limits import TIME_MIN_MS
-from cdp_store.memory.view import PartitionView
+from cdp_store.memory.view import CHANGE_VALUE, PartitionView
 
 BOUND_ROW: Final = struct.Struct(f"={BOUND_FIELDS}q")
 _ATTRIBUTE: Final = "attribute by name"
+_PAST: Final = "past of an attribute"
 
 
 class EventKey(NamedTuple):
@@ -82,7 +87,7 @@ def _made(view: PartitionView, key: EventKey, names: tuple[int, ...]) -> EventSo
     prop = view.schema.properties[key.property]
     columns = property_table(view, chunks, prop)
     row = BOUND_ROW.pack(*chunks.fields, prop, *columns.addresses, 0, chunks.events, 0, 0, 0)
-    return EventSource(chunks, columns, row, Tested.of(prop, columns))
+    return EventSource(chunks, columns, row, Tested.of(prop, columns, attribute=False))
 
 
 def attribute_source(view: PartitionView, name: str) -> AttributeSource | None:
@@ -95,6 +100,34 @@ def attribute_source(view: PartitionView, name: str) -> AttributeSource | None:
             return None
         current, columns = view.attributes.get(number), attribute_table(view, number)
         latest_ms = TIME_MIN_MS if current is None else current.latest_ms
-        made = AttributeSource(number, latest_ms, columns, Tested.of(number, columns))
+        made = AttributeSource(number, latest_ms, columns, Tested.of(number, columns, attribute=True))
         found = cast(AttributeSource, view.tables.setdefault(key, made))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class PastSource:
+    """The values that an attribute had before, since when its current ones hold, and what a test reads of both.
+
+    `row` is that of a predicate which reads them, apart from the instant: what comes before this, and after it.
+    """
+
+    chunks: ChunkTable
+    columns: ColumnTable
+    since: SinceTable
+    row: tuple[bytes, bytes]
+    tested: Tested
+
+
+def past_source(view: PartitionView, source: AttributeSource) -> PastSource:
+    """What is read of an attribute of which some values are newer than the instant."""
+    key = (_PAST, source.number)
+    found = view.tables.get(key)
+    if not isinstance(found, PastSource):
+        chunks, since = change_table(view, source.number), since_table(view, source.number)
+        columns = property_table(view, chunks, CHANGE_VALUE)
+        whole = (*chunks.fields, CHANGE_VALUE, *columns.addresses, 0, chunks.events, 0, 0, address_of(since.rows))
+        row, at = BOUND_ROW.pack(*whole), 8 * BOUND_INSTANT
+        made = PastSource(chunks, columns, since, (row[:at], row[at + 8 :]), source.tested.with_older(columns))
+        found = cast(PastSource, view.tables.setdefault(key, made))
     return found

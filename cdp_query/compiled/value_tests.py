@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
@@ -34,6 +34,7 @@ _NEGATED: Final = struct.Struct("=q")  # TEST_NEGATED
 _FOUR: Final = struct.Struct("=4q")  # each slot
 _SEARCH: Final = struct.Struct(f"={SEARCH_FIELDS}q")
 _TEST: Final = "value test"
+_STRING, _LIST = int(Kind.STRING), int(Kind.LIST)
 _FEW: Final = 2  # codes that a slot holds itself
 _NO_SLOT: Final = _FOUR.pack(MODE_OTHER_TYPE, 0, 0, 0)
 
@@ -47,24 +48,26 @@ def is_testable(matcher: Matcher) -> bool:
 class ValueTest:
     """A matcher for kernels; `slots` are those of the kinds that all partitions share, `kept` the arrays they name.
 
-    `texts` are the kinds whose values each partition decides by code, in the order of their numbers. `negated` begins
-    each row, and `joined` are all slots; `literals` are those of the matcher as they are stored.
+    `texts` are the kinds whose values each partition decides by code. `negated` begins each row, `joined` are all
+    slots, and `before` those before the one of strings; `literals` are those of the matcher as they are stored.
     """
 
     matcher: Matcher
     negated: bytes
     slots: tuple[bytes, ...]
     kept: tuple[AnyArray, ...]
-    texts: tuple[Kind, ...]
+    texts: frozenset[int]
     joined: bytes
+    before: bytes
     literals: tuple[bytes, ...] | None
 
     @classmethod
-    def of(cls, matcher: Matcher, slots: Sequence[bytes], kept: Sequence[AnyArray], texts: Sequence[Kind]) -> ValueTest:
+    def of(cls, matcher: Matcher, slots: Sequence[bytes], kept: Sequence[AnyArray], texts: Iterable[int]) -> ValueTest:
         """The test with these slots."""
         literals = None if matcher.literals is None else tuple(literal.encode() for literal in matcher.literals)
         negated = _NEGATED.pack(matcher.negated)
-        return cls(matcher, negated, tuple(slots), tuple(kept), tuple(texts), b"".join(slots), literals)
+        joined, before = b"".join(slots), b"".join(slots[: Kind.STRING])
+        return cls(matcher, negated, tuple(slots), tuple(kept), frozenset(texts), joined, before, literals)
 
 
 def value_test(matcher: Matcher) -> ValueTest:
@@ -99,26 +102,33 @@ def _value_test(matcher: Matcher) -> ValueTest:
         slots[Kind.TIME] = ranges([(span.first_ms, span.last_ms) for span in matcher.times])
     if matcher.flags:
         slots[Kind.BOOL] = ranges([(int(flag), int(flag)) for flag in matcher.flags])
-    return ValueTest.of(matcher, slots, kept, tuple(filter(matcher.decides, TEXT_KINDS)))
+    return ValueTest.of(matcher, slots, kept, map(int, filter(matcher.decides, TEXT_KINDS)))
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
     """The property or attribute of a test in one partition: its number, and what the test's row says of its columns.
 
-    `kinds` are those of any of its values in columns. `is_past` is set where some are values that an attribute had
-    before.
+    `scope` is the dictionary of its strings, `kinds` are those of any of its values in columns. `is_past` is set where
+    some are values that an attribute had before.
     """
 
     key: int | None
     head: bytes
+    scope: int = 0
     kinds: frozenset[int] = frozenset()
     is_past: bool = False
 
     @staticmethod
-    def of(key: int, columns: ColumnTable) -> Tested:
-        """Such a name with these columns."""
-        return Tested(key, _HEAD.pack(key, *columns.addresses), columns.kinds)
+    def of(key: int, columns: ColumnTable, *, attribute: bool) -> Tested:
+        """A property, or an `attribute`, with these columns."""
+        scope = scope_of(key, attribute=attribute, is_list=False)
+        return Tested(key, _HEAD.pack(key, *columns.addresses), scope, columns.kinds)
+
+    @staticmethod
+    def of_flags(columns: ColumnTable) -> Tested:
+        """Flags that Python makes, in these columns."""
+        return Tested(None, _HEAD.pack(-1, *columns.addresses))
 
     def with_older(self, columns: ColumnTable) -> Tested:
         """An attribute with values that it had before, in such columns."""
@@ -126,6 +136,7 @@ class Tested:
 
 
 _HEAD: Final = struct.Struct("=3q")  # TEST_KEY to TEST_COLUMNS
+_NOTHING: Final[Mapping[int, bytes]] = {}
 UNKNOWN: Final = Tested(None, _HEAD.pack(-1, 0, 0))  # no partition has values under a name that it does not know
 
 
@@ -152,23 +163,27 @@ class TestRows:
         ]
 
     def _slots(self, number: int, key: int, own: Tested, searched: Mapping[int, bytes]) -> bytes:
-        slots, view = list(self.test.slots), self.views[number]
-        for kind in self.test.texts:
-            if kind is Kind.STRING and number in searched:
-                slots[kind] = searched[number]
-            elif int(kind) in own.kinds or (not self.is_attribute and len(view.events.delta)):
-                slots[kind] = self._decided(number, key, kind)
-        return b"".join(slots)
+        test, unsealed = self.test, not self.is_attribute and len(self.views[number].events.delta) > 0
+        string, of_lists = test.slots[Kind.STRING], test.slots[Kind.LIST]
+        if _STRING in test.texts and (_STRING in own.kinds or unsealed):
+            string = searched.get(number) or self._string(number, key, own.scope)
+        if _LIST in test.texts and (_LIST in own.kinds or unsealed):
+            of_lists = self._decided(number, key, Kind.LIST)
+        return test.before + string + test.slots[Kind.TIME] + of_lists
+
+    def _string(self, number: int, key: int, scope: int) -> bytes:
+        """The slot of strings; a few literals are looked up without a step between: most questions are about some."""
+        literals = self.test.literals
+        if literals is not None and len(literals) <= _FEW:
+            look_up = self.views[number].dictionary.lookup
+            codes = [code for literal in literals if (code := look_up(scope, literal)) is not None]
+            if codes:
+                return _FOUR.pack(MODE_CODES, codes[0], len(codes), codes[-1])
+        return self._decided(number, key, Kind.STRING)
 
     def _decided(self, number: int, key: int, kind: Kind) -> bytes:
         """The slot of strings or lists: the codes that satisfy the condition, in one partition."""
         view, test = self.views[number], self.test
-        if kind is Kind.STRING and test.literals is not None and len(test.literals) <= _FEW:
-            # Looked up without a step between: nearly every question is about some text, in every partition.
-            scope, look_up = scope_of(key, attribute=self.is_attribute, is_list=False), view.dictionary.lookup
-            codes = [code for literal in test.literals if (code := look_up(scope, literal)) is not None]
-            if codes:
-                return _FOUR.pack(MODE_CODES, codes[0], len(codes), codes[-1])
         stats = self.stats[number, self.node]
         decided = decide_all(view, key, kind, test.matcher, stats, attribute=self.is_attribute)
         if decided.table is not None:
@@ -181,7 +196,7 @@ class TestRows:
         """By partition the slots of strings that kernels search as rows ask for them."""
         wanted = self.test.matcher.substring
         if wanted is None or not self.is_attribute:
-            return {}
+            return _NOTHING
         arenas = {
             number: self.views[number].string_arena(own.key, attribute=True)
             for number, own in enumerate(found)

@@ -39,8 +39,6 @@ def values_holding(values: PackedValues, matcher: Matcher) -> Bools:
 
 def any_item_holds(lists: PackedLists, matcher: Matcher) -> Bools:
     """Mask of the lists with an item, itself no list, that satisfies the positive condition: bool[n]."""
-    if matcher.literals is not None and not (matcher.numbers or matcher.times or matcher.flags):
-        return lists.holding(matcher.literals, every=False)
     owners, items = lists.items()
     return lists.any_item(owners, values_holding(items, matcher))
 

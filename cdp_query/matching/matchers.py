@@ -7,7 +7,7 @@ A condition is decided per kind; a value of another kind, or none, counts as mis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from cdp_query.matching.item_masks import any_item_holds, values_holding
 from cdp_query.matching.items_matcher import items_matcher
 from cdp_query.matching.masks import range_mask
 from cdp_query.matching.matcher import Matcher, TextDecision
-from cdp_query.matching.packed_lists import PackedLists
+from cdp_query.matching.packed_lists import PackedLists, PackedTexts
 from cdp_query.matching.ranges import Range, range_of
 from cdp_query.matching.versions import version_decision
 from cdp_store.arrays import Bools
@@ -157,12 +157,15 @@ def _union(matchers: Sequence[Matcher]) -> Matcher:
 
 def _with_items(matcher: Matcher) -> Matcher:
     """The same condition on lists: it holds if it holds for any item."""
+    decide = partial(any_item_holds, matcher=matcher)
+    if matcher.literals is not None and not (matcher.numbers or matcher.times or matcher.flags):
+        decide = partial(PackedLists.holding, wanted=PackedTexts.of(matcher.literals), every=False)
     return Matcher(
         matcher.numbers,
         matcher.times,
         matcher.flags,
         matcher.text,
-        lambda lists: any_item_holds(lists, matcher),
+        decide,
         literals=matcher.literals,
         substring=matcher.substring,
         typed=matcher.typed,
@@ -178,7 +181,8 @@ def _of_texts(values: Sequence[tree.Literal]) -> tuple[str, ...] | None:
 def _list_test(op: tree.ListOp, texts: tuple[str, ...] | None, wanted: Sequence[Matcher]) -> Matcher:
     every, negated = op is tree.ListOp.HAS_ALL, op is tree.ListOp.HAS_NONE
     if texts is not None:
-        return Matcher(lists=lambda lists: lists.holding(texts, every=every), negated=negated)
+        wanted_texts = PackedTexts.of(texts)
+        return Matcher(lists=lambda lists: lists.holding(wanted_texts, every=every), negated=negated)
     join = np.logical_and if every else np.logical_or
 
     def decide(lists: PackedLists) -> Bools:

@@ -69,11 +69,12 @@ class _Counts:
 
     def add(self, keys: Iterable[Iterable[ValueKey]], sizes: Iterable[int]) -> None:
         """Counts so many members for each of their keys."""
-        counts = self.counts
+        counts, placed = self.counts, 0
         for own, size in zip(keys, sizes, strict=True):
-            self.placed += size
+            placed += size
             for key in own:
                 counts[key] = counts.get(key, 0) + size
+        self.placed += placed
         if len(counts) > _MANY_VALUES:
             self.counts, self.rest = self.kept()
 
