@@ -37,6 +37,7 @@ _TEST: Final = "value test"
 _STRING, _LIST = int(Kind.STRING), int(Kind.LIST)
 _FEW: Final = 2  # codes that a slot holds itself
 _NO_SLOT: Final = _FOUR.pack(MODE_OTHER_TYPE, 0, 0, 0)
+_NO_CODES: Final = _FOUR.pack(MODE_CODES, 0, 0, 0)
 
 
 def is_testable(matcher: Matcher) -> bool:
@@ -172,14 +173,18 @@ class TestRows:
         return test.before + string + test.slots[Kind.TIME] + of_lists
 
     def _string(self, number: int, key: int, scope: int) -> bytes:
-        """The slot of strings; a few literals are looked up without a step between: most questions are about some."""
+        """The slot of strings; literals are looked up without a step between: most questions are about some."""
         literals = self.test.literals
-        if literals is not None and len(literals) <= _FEW:
-            look_up = self.views[number].dictionary.lookup
-            codes = [code for literal in literals if (code := look_up(scope, literal)) is not None]
-            if codes:
-                return _FOUR.pack(MODE_CODES, codes[0], len(codes), codes[-1])
-        return self._decided(number, key, Kind.STRING)
+        if literals is None:
+            return self._decided(number, key, Kind.STRING)
+        look_up = self.views[number].dictionary.lookup
+        codes = [code for literal in literals if (code := look_up(scope, literal)) is not None]
+        if len(codes) > _FEW:
+            held: U8 = np.zeros(max(codes) + 1, np.uint8)  # no code beyond the table satisfies the condition
+            held[codes] = 1
+            self.kept.append(held)
+            return _FOUR.pack(MODE_TABLE, address_of(held), held.shape[0], 0)
+        return _FOUR.pack(MODE_CODES, codes[0], len(codes), codes[-1]) if codes else _NO_CODES
 
     def _decided(self, number: int, key: int, kind: Kind) -> bytes:
         """The slot of strings or lists: the codes that satisfy the condition, in one partition."""

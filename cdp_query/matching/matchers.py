@@ -7,7 +7,7 @@ A condition is decided per kind; a value of another kind, or none, counts as mis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -157,9 +157,13 @@ def _union(matchers: Sequence[Matcher]) -> Matcher:
 
 def _with_items(matcher: Matcher) -> Matcher:
     """The same condition on lists: it holds if it holds for any item."""
-    decide = partial(any_item_holds, matcher=matcher)
-    if matcher.literals is not None and not (matcher.numbers or matcher.times or matcher.flags):
-        decide = partial(PackedLists.holding, wanted=PackedTexts.of(matcher.literals), every=False)
+    literals, plain = matcher.literals, matcher.numbers or matcher.times or matcher.flags
+
+    def decide(lists: PackedLists) -> Bools:
+        if literals is None or plain:
+            return any_item_holds(lists, matcher)
+        return lists.holding(PackedTexts.of(literals), every=False)
+
     return Matcher(
         matcher.numbers,
         matcher.times,

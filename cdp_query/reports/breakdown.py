@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, NamedTuple, cast
@@ -54,7 +54,7 @@ def breakdown(
     narrow.count(found)
     unplaced = sum([int(np.count_nonzero(members)) for members in masks]) - found.placed
     if unplaced:
-        found.add([{NONE_KEY}], [unplaced])
+        found.add_single([NONE_KEY], [unplaced])
     return found.kept()
 
 
@@ -67,14 +67,20 @@ class _Counts:
     placed: int = 0
     rest: int = 0
 
-    def add(self, keys: Iterable[Iterable[ValueKey]], sizes: Iterable[int]) -> None:
+    def add(self, keys: Iterable[Iterable[ValueKey]], sizes: Collection[int]) -> None:
         """Counts so many members for each of their keys."""
-        counts, placed = self.counts, 0
-        for own, size in zip(keys, sizes, strict=True):
-            placed += size
-            for key in own:
-                counts[key] = counts.get(key, 0) + size
-        self.placed += placed
+        self.placed += sum(sizes)
+        self._count((key, size) for own, size in zip(keys, sizes, strict=True) for key in own)
+
+    def add_single(self, keys: Iterable[ValueKey], sizes: Collection[int]) -> None:
+        """The same where members have one key each."""
+        self.placed += sum(sizes)
+        self._count(zip(keys, sizes, strict=True))
+
+    def _count(self, pairs: Iterable[tuple[ValueKey, int]]) -> None:
+        counts = self.counts
+        for key, size in pairs:
+            counts[key] = counts.get(key, 0) + size
         if len(counts) > _MANY_VALUES:
             self.counts, self.rest = self.kept()
 
@@ -119,23 +125,27 @@ class _NarrowColumns:
         members, bounds = sizes[places].tolist(), pairwise(np.searchsorted(places, self.firsts).tolist())
         for held, start, (begin, end) in zip(self.held, self.firsts, bounds, strict=False):
             if begin < end:
-                raws = places[begin:end] + (held.column.base - start)
-                found.add(_keys_of_attribute(held, raws), members[begin:end])
+                raws, keys = (places[begin:end] - start) + held.column.base, _kept_keys(held)
+                if keys:
+                    found.add_single([keys[code] for code in raws.tolist()], members[begin:end])
+                else:
+                    own = keys_of(held.view, held.number, held.column.kind, raws, attribute=True)
+                    found.add(own, members[begin:end])
 
 
-def _keys_of_attribute(held: _Held, raws: I64) -> Iterable[Iterable[ValueKey]]:
-    """`keys_of`; those of few strings are kept with the view, since a code stays what it is."""
+def _kept_keys(held: _Held) -> Sequence[ValueKey]:
+    """The keys of strings by code, kept with their view since a code stays what it is; none if they are many."""
     view, number, column = held
-    if column.kind is Kind.STRING:
-        name = ("keys", number)
-        known = view.tables.get(name)
-        if not isinstance(known, list):
-            count = view.string_arena(number, attribute=True)[0].shape[0] - 1
-            every: I64 = np.arange(count if count <= _KEPT_STRINGS else 0, dtype=np.int64)
-            known = view.tables[name] = keys_of(view, number, column.kind, every, attribute=True)
-        if known:
-            return [known[code] for code in raws.tolist()]
-    return keys_of(view, number, column.kind, raws, attribute=True)
+    if column.kind is not Kind.STRING:
+        return ()
+    name = ("keys", number)
+    known = view.tables.get(name)
+    if not isinstance(known, tuple):
+        count = view.string_arena(number, attribute=True)[0].shape[0] - 1
+        every: I64 = np.arange(count if count <= _KEPT_STRINGS else 0, dtype=np.int64)
+        found = keys_of(view, number, column.kind, every, attribute=True)
+        known = view.tables[name] = tuple(key for keys in found for key in keys)
+    return known
 
 
 def _raw_counts(column: EventColumn, members: Bools) -> dict[int, int]:
