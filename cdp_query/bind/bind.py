@@ -98,7 +98,7 @@ class Binder:
         return self._node(node, schema, _Written(count(first), self.facts(node).twins, skipped))
 
     def facts(self, segment: tree.Node) -> SegmentFacts:
-        """What a segment's own form says of it."""
+        """Facts that follow from the form of a segment."""
         found = self.findings.segments.get(id(segment))
         if found is None:
             found = self.findings.segments[id(segment)] = segment, SegmentFacts.of(segment)

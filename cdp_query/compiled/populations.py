@@ -26,7 +26,7 @@ _ROWS: Final = struct.Struct(f"={ROWS_FIELDS}q")
 
 @dataclass(frozen=True, slots=True)
 class _CreatedTable:
-    """When the profiles of a partition were created: `row` describes it, and `kept` are the arrays that this names."""
+    """Times when the profiles of a partition were created: `row` tells of them, and `kept` are the arrays it names."""
 
     row: bytes
     kept: tuple[AnyArray, ...]

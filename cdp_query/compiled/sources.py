@@ -1,4 +1,4 @@
-"""What leaves and tests read in one partition, by the names of the question: looked up once, then kept with the view.
+"""Tables that leaves and tests read in one partition, by the names of a question: found once, kept with the view.
 
 A name that the partition has never seen is left out before anything is kept, so that no question can fill a view with
 names of its own.
@@ -63,7 +63,7 @@ class AttributeSource:
 
 
 def event_source(view: PartitionView, key: EventKey) -> EventSource:
-    """What is read of some events in a partition."""
+    """The source of some events in a partition."""
     found = view.tables.get(key)
     return found if isinstance(found, EventSource) else _event_source(view, key)
 
@@ -91,7 +91,7 @@ def _made(view: PartitionView, key: EventKey, names: tuple[int, ...]) -> EventSo
 
 
 def attribute_source(view: PartitionView, name: str) -> AttributeSource | None:
-    """What is read of an attribute in a partition; None if the partition does not know it."""
+    """The source of an attribute in a partition; None if the partition does not know it."""
     key = (_ATTRIBUTE, name)
     found = view.tables.get(key)
     if not isinstance(found, AttributeSource):
@@ -120,7 +120,7 @@ class PastSource:
 
 
 def past_source(view: PartitionView, source: AttributeSource) -> PastSource:
-    """What is read of an attribute of which some values are newer than the instant."""
+    """The source of an attribute of which some values are newer than the instant."""
     key = (_PAST, source.number)
     found = view.tables.get(key)
     if not isinstance(found, PastSource):
