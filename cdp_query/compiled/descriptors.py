@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, cast
 
 import numpy as np
@@ -25,13 +27,15 @@ from cdp_query.compiled.kernels.layout import (
     U16_VALUES,
     U32_VALUES,
 )
+from cdp_query.compiled.kernels.population import MORSEL_FIELDS
 from cdp_query.matching.ranges import INT_MAX, INT_MIN
 from cdp_store.arrays import I64, U16, AnyArray, Bools
 from cdp_store.columns.column import EventColumn
 from cdp_store.events.chunk import EventChunk
-from cdp_store.limits import MORSEL_BITS
+from cdp_store.limits import MORSEL_BITS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory.view import PartitionView
 from cdp_store.profiles.attributes import AttributeBlock
+from cdp_store.profiles.profile_times import MorselTimes
 from cdp_store.values import Kind
 
 _DTYPES: Final[Mapping[str, int]] = {
@@ -43,9 +47,11 @@ _DTYPES: Final[Mapping[str, int]] = {
     "<f8": F64_VALUES,
 }
 _NO_SCALE: Final = -1
+NO_ORDER: Final = TIME_MAX_MS - TIME_MIN_MS
 _OF_CHUNK: Final = (-1, Kind.UNSET)  # a key that no column has
 _CHANGES: Final = "changes"
-_FIRST_SET: Final = "first set"
+_CREATED: Final = "created"
+_NO_COLUMN: Final = bytes(8 * COLUMN_FIELDS)
 _UNSEALED: Final = "unsealed"
 
 
@@ -121,8 +127,8 @@ class ChunkTable:
     """Chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], numbers u16[names].
 
     `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events, and all have `events`.
-    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk;
-    below 0 none does.
+    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk,
+    and below 0 none does; it is NO_ORDER for chunks that are not in order of time.
     """
 
     chunks: tuple[EventChunk, ...]
@@ -149,7 +155,7 @@ def chunk_table(view: PartitionView, names: tuple[int, ...], *, is_gathered: boo
             chunks = tuple(sorted((chunk for name in names for chunk in view.event_chunks(name)), key=_first_ms))
         else:
             chunks = tuple(chunk for name in names for chunk in view.events.sealed.get(name, ()))
-        known = _kept_table(view, key, chunks, names)
+        known = _kept_table(view, key, chunks, names, is_gathered=is_gathered)
     return known
 
 
@@ -161,15 +167,19 @@ def change_table(view: PartitionView, attribute: int) -> ChunkTable:
 
 
 def _kept_table(
-    view: PartitionView, key: tuple[object, ...], chunks: tuple[EventChunk, ...], names: tuple[int, ...]
+    view: PartitionView,
+    key: tuple[object, ...],
+    chunks: tuple[EventChunk, ...],
+    names: tuple[int, ...],
+    *,
+    is_gathered: bool = False,
 ) -> ChunkTable:
     rows = _table([_chunk_row(chunk) for chunk in chunks], CHUNK_FIELDS)
     numbers: U16 = np.array(names, np.uint16)
     fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
-    sizes = rows[:, CHUNK_EVENTS]
-    made = ChunkTable(
-        chunks, key, rows, numbers, fields, int(sizes.max(initial=0)), int(sizes.sum()), _overlap_ms(rows)
-    )
+    sizes = rows[:, CHUNK_EVENTS].tolist()
+    overlap_ms = _overlap_ms(rows) if is_gathered else NO_ORDER
+    made = ChunkTable(chunks, key, rows, numbers, fields, max(sizes, default=0), sum(sizes), overlap_ms)
     # Two questions may make it at once: one table stays, and both use it.
     return cast(ChunkTable, view.tables.setdefault(key, made))
 
@@ -222,23 +232,46 @@ def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
     return known
 
 
-def first_set_table(view: PartitionView) -> I64:
-    """The columns of the times when attributes were first set, by morsel; zeros if none ever were."""
-    known = view.tables.get(_FIRST_SET)
-    if not isinstance(known, np.ndarray):
-        columns = [morsel.first_set for morsel in view.times.morsels]
-        nothing = bytes(8 * COLUMN_FIELDS)
-        made = _table([nothing if column is None else column_row(column) for column in columns], COLUMN_FIELDS)
-        known = cast(I64, view.tables.setdefault(_FIRST_SET, made))
+@dataclass(frozen=True, slots=True)
+class CreatedTable:
+    """Times when the profiles of a partition were created: rows i64[morsels, MORSEL_FIELDS], see population.py.
+
+    `partition` is the row of the partition, and `kept` are the arrays that both name.
+    """
+
+    rows: I64
+    partition: bytes
+    kept: tuple[AnyArray, ...]
+
+
+def created_table(view: PartitionView) -> CreatedTable:
+    """When the profiles of a partition were created, and their attributes first set."""
+    known = view.tables.get(_CREATED)
+    if not isinstance(known, CreatedTable):
+        kept, morsels, hidden = list[AnyArray](), view.times.morsels, view.hidden
+        rows = _table([_morsel_row(morsel, kept) for morsel in morsels], MORSEL_FIELDS)
+        places = (address_of(rows), len(morsels), address_of(hidden), hidden.shape[0], view.row_count)
+        made = CreatedTable(rows, _packed(*places), (hidden, *kept))
+        known = cast(CreatedTable, view.tables.setdefault(_CREATED, made))
     return known
+
+
+def _morsel_row(morsel: MorselTimes, kept: list[AnyArray]) -> bytes:
+    column = _NO_COLUMN if morsel.first_set is None else column_row(morsel.first_set)
+    if morsel.created is None:
+        return column + _packed(0, 0, 0)
+    given, times = morsel.created.given()
+    rows: I64 = given.astype(np.int64, copy=False)
+    kept += [rows, times]
+    return column + _packed(address_of(rows), address_of(times), rows.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
 class SinceTable:
-    """Since when the values of an attribute hold: rows i64[morsels, SINCE_FIELDS]; `kept` are columns they name."""
+    """Since when the values of an attribute hold: rows i64[morsels, SINCE_FIELDS]; `kept` are tables they name."""
 
     rows: I64
-    kept: tuple[I64, ...]
+    kept: tuple[object, ...]
 
 
 def since_table(view: PartitionView, attribute: int) -> SinceTable:
@@ -246,28 +279,30 @@ def since_table(view: PartitionView, attribute: int) -> SinceTable:
     key = ("since", attribute)
     known = view.tables.get(key)
     if not isinstance(known, SinceTable):
-        all_first = first_set_table(view)
-        kept, rows = [all_first], list[tuple[int, ...]]()
+        created, rows = created_table(view), list[bytes]()
+        kept = list[object]([created])
         blocks = _blocks(view, attribute)
         for number, morsel in enumerate(view.times.morsels):
             block = blocks[number] if number < len(blocks) else None
             changed = None if block is None else block.changed
-            first = 0 if morsel.first_set is None else address_of(all_first[number])
+            first = 0 if morsel.first_set is None else address_of(created.rows[number])  # a column comes first in it
             if changed is None:
-                rows.append((first, 0, 0, 0, 0))
+                rows.append(_packed(first, 0, 0, 0, 0))
             else:
                 own = _column_address(changed.column, kept)
-                rows.append((first, address_of(changed.rows), address_of(changed.times), len(changed.rows), own))
-        table: I64 = np.array(rows, np.int64).reshape(-1, SINCE_FIELDS)
-        known = cast(SinceTable, view.tables.setdefault(key, SinceTable(table, tuple(kept))))
+                places = (address_of(changed.rows), address_of(changed.times), len(changed.rows))
+                rows.append(_packed(first, *places, own))
+        made = SinceTable(_table(rows, SINCE_FIELDS), tuple(kept))
+        known = cast(SinceTable, view.tables.setdefault(key, made))
     return known
 
 
-def _column_address(column: EventColumn | None, kept: list[I64]) -> int:
+def _column_address(column: EventColumn | None, kept: list[object]) -> int:
     if column is None:
         return 0
-    kept.append(_table([column_row(column)], COLUMN_FIELDS))
-    return address_of(kept[-1])
+    table = _table([column_row(column)], COLUMN_FIELDS)
+    kept.append(table)
+    return address_of(table)
 
 
 def _blocks(view: PartitionView, attribute: int) -> tuple[AttributeBlock | None, ...]:
@@ -288,8 +323,7 @@ def attribute_rows(block: AttributeBlock | None) -> list[bytes]:
 def _column_table(parts: Iterable[list[bytes]]) -> ColumnTable:
     parts = list(parts)
     flat = [row for rows in parts for row in rows]
-    offsets: I64 = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum([len(rows) for rows in parts], out=offsets[1:])
+    offsets: I64 = np.frombuffer(array("q", accumulate(map(len, parts), initial=0)), np.int64)
     rows = _table(flat, COLUMN_FIELDS)
     addresses = address_of(offsets), address_of(rows)
     return ColumnTable(rows, offsets, addresses, frozenset(rows[:, COLUMN_KIND].tolist()))
@@ -302,5 +336,5 @@ def unsealed_fields(view: PartitionView) -> bytes:
         delta = view.events.delta
         delta.delta.note_scan()
         arrays = (delta.rows, delta.names, delta.times, delta.ends, delta.keys, delta.kinds, delta.raws)
-        known = view.tables[_UNSEALED] = _packed(len(delta), *(address_of(array) for array in arrays))
+        known = view.tables[_UNSEALED] = _packed(len(delta), *[address_of(each) for each in arrays])
     return known

@@ -75,7 +75,7 @@ def _inside(values: AnyArray, low: Any, high: Any, held: U8) -> None:
 
 @leaf
 def _listed(values: AnyArray, base: int, table: U8, held: U8) -> None:
-    """held[i] = table[base + values[i]]; what lies beyond the table belongs to no present entry."""
+    """held[i] = table[base + values[i]]; what lies beyond the table satisfies nothing, or belongs to no entry."""
     for i in range(held.shape[0]):
         code = np.uint64(base + np.int64(values[i]))
         held[i] = table[code] if code < np.uint64(table.shape[0]) else np.uint8(0)
