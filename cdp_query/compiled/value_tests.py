@@ -93,10 +93,8 @@ def _value_test(matcher: Matcher) -> ValueTest:
     if matcher.numbers:
         slots[Kind.INT] = ranges([wanted.integers() for wanted in matcher.numbers])
         floats: F64 = np.array([wanted.floats() for wanted in matcher.numbers], np.float64).reshape(-1)
-        scales = range(SUM_SCALE + 1)
-        decimals: I64 = np.array(
-            [[wanted.mantissas(scale) for wanted in matcher.numbers] for scale in scales], np.int64
-        )
+        by_range = [wanted.mantissas_of(range(SUM_SCALE + 1)) for wanted in matcher.numbers]
+        decimals: I64 = np.array([*zip(*by_range, strict=True)], np.int64)
         kept += [floats, decimals]
         slots[Kind.FLOAT] = _FOUR.pack(MODE_RANGES, address_of(floats), len(matcher.numbers), address_of(decimals))
     if matcher.times:

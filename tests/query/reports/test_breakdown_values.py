@@ -157,7 +157,7 @@ def test_a_funnel_is_broken_down_by_one_attribute() -> None:
 
 @pytest.mark.parametrize("count", [3, 256, 257, 300])
 def test_many_strings_are_counted_again_when_more_of_them_have_come(count: int) -> None:
-    shards = Shards(2)
+    shards = Shards(1)
     question = tree.Breakdown(tree.Everyone(), "v")
     shards.apply([Change(user(f"u{n}"), 1, {"v": f"text {n % count}"}) for n in range(2 * count)])
     expected = {(int(Kind.STRING), f"text {n}"): 2 for n in range(count)}
