@@ -245,7 +245,7 @@ class CreatedTable:
 
 
 def created_table(view: PartitionView) -> CreatedTable:
-    """When the profiles of a partition were created, and their attributes first set."""
+    """The times when the profiles of a partition were created, and their attributes first set."""
     known = view.tables.get(_CREATED)
     if not isinstance(known, CreatedTable):
         kept, morsels, hidden = list[AnyArray](), view.times.morsels, view.hidden
