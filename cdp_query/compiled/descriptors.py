@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, cast
@@ -27,7 +27,6 @@ from cdp_query.compiled.kernels.layout import (
     U16_VALUES,
     U32_VALUES,
 )
-from cdp_query.compiled.kernels.population import MORSEL_FIELDS
 from cdp_query.matching.ranges import INT_MAX, INT_MIN
 from cdp_store.arrays import I64, U16, AnyArray, Bools
 from cdp_store.columns.column import EventColumn
@@ -35,7 +34,7 @@ from cdp_store.events.chunk import EventChunk
 from cdp_store.limits import MORSEL_BITS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory.view import PartitionView
 from cdp_store.profiles.attributes import AttributeBlock
-from cdp_store.profiles.profile_times import MorselTimes
+from cdp_store.profiles.change_times import TimesReading
 from cdp_store.values import Kind
 
 _DTYPES: Final[Mapping[str, int]] = {
@@ -51,6 +50,7 @@ NO_ORDER: Final = TIME_MAX_MS - TIME_MIN_MS
 _OF_CHUNK: Final = (-1, Kind.UNSET)  # a key that no column has
 _CHANGES: Final = "changes"
 _CREATED: Final = "created"
+_FIRST_SET: Final = "first set"
 _NO_COLUMN: Final = bytes(8 * COLUMN_FIELDS)
 _UNSEALED: Final = "unsealed"
 
@@ -233,45 +233,11 @@ def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
 
 
 @dataclass(frozen=True, slots=True)
-class CreatedTable:
-    """Times when the profiles of a partition were created: rows i64[morsels, MORSEL_FIELDS], see population.py.
-
-    `partition` is the row of the partition, and `kept` are the arrays that both name.
-    """
-
-    rows: I64
-    partition: bytes
-    kept: tuple[AnyArray, ...]
-
-
-def created_table(view: PartitionView) -> CreatedTable:
-    """The times when the profiles of a partition were created, and their attributes first set."""
-    known = view.tables.get(_CREATED)
-    if not isinstance(known, CreatedTable):
-        kept, morsels, hidden = list[AnyArray](), view.times.morsels, view.hidden
-        rows = _table([_morsel_row(morsel, kept) for morsel in morsels], MORSEL_FIELDS)
-        places = (address_of(rows), len(morsels), address_of(hidden), hidden.shape[0], view.row_count)
-        made = CreatedTable(rows, _packed(*places), (hidden, *kept))
-        known = cast(CreatedTable, view.tables.setdefault(_CREATED, made))
-    return known
-
-
-def _morsel_row(morsel: MorselTimes, kept: list[AnyArray]) -> bytes:
-    column = _NO_COLUMN if morsel.first_set is None else column_row(morsel.first_set)
-    if morsel.created is None:
-        return column + _packed(0, 0, 0)
-    given, times = morsel.created.given()
-    rows: I64 = given.astype(np.int64, copy=False)
-    kept += [rows, times]
-    return column + _packed(address_of(rows), address_of(times), rows.shape[0])
-
-
-@dataclass(frozen=True, slots=True)
 class SinceTable:
-    """Since when the values of an attribute hold: rows i64[morsels, SINCE_FIELDS]; `kept` are tables they name."""
+    """Since when something holds: rows i64[morsels, SINCE_FIELDS]; `kept` are the tables that they name."""
 
     rows: I64
-    kept: tuple[object, ...]
+    kept: tuple[I64, ...]
 
 
 def since_table(view: PartitionView, attribute: int) -> SinceTable:
@@ -279,25 +245,46 @@ def since_table(view: PartitionView, attribute: int) -> SinceTable:
     key = ("since", attribute)
     known = view.tables.get(key)
     if not isinstance(known, SinceTable):
-        created, rows = created_table(view), list[bytes]()
-        kept = list[object]([created])
-        blocks = _blocks(view, attribute)
-        for number, morsel in enumerate(view.times.morsels):
-            block = blocks[number] if number < len(blocks) else None
-            changed = None if block is None else block.changed
-            first = 0 if morsel.first_set is None else address_of(created.rows[number])  # a column comes first in it
-            if changed is None:
-                rows.append(_packed(first, 0, 0, 0, 0))
-            else:
-                own = _column_address(changed.column, kept)
-                places = (address_of(changed.rows), address_of(changed.times), len(changed.rows))
-                rows.append(_packed(first, *places, own))
-        made = SinceTable(_table(rows, SINCE_FIELDS), tuple(kept))
-        known = cast(SinceTable, view.tables.setdefault(key, made))
+        changed = [None if block is None else block.changed for block in _blocks(view, attribute)]
+        known = cast(SinceTable, view.tables.setdefault(key, _since_table(view, changed)))
     return known
 
 
-def _column_address(column: EventColumn | None, kept: list[object]) -> int:
+def created_table(view: PartitionView) -> SinceTable:
+    """The times when profiles were created, by morsel."""
+    known = view.tables.get(_CREATED)
+    if not isinstance(known, SinceTable):
+        made = _since_table(view, [morsel.created for morsel in view.times.morsels])
+        known = cast(SinceTable, view.tables.setdefault(_CREATED, made))
+    return known
+
+
+def _since_table(view: PartitionView, differing: Sequence[TimesReading | None]) -> SinceTable:
+    """The times when attributes were first set, or those that differ."""
+    all_first = _first_set_table(view)
+    kept, rows = [all_first], list[bytes]()
+    for number, morsel in enumerate(view.times.morsels):
+        first = 0 if morsel.first_set is None else address_of(all_first[number])
+        own = differing[number] if number < len(differing) else None
+        if own is None:
+            rows.append(_packed(first, 0, 0, 0, 0))
+        else:
+            places = (address_of(own.rows), address_of(own.times), len(own.rows))
+            rows.append(_packed(first, *places, _column_address(own.column, kept)))
+    return SinceTable(_table(rows, SINCE_FIELDS), tuple(kept))
+
+
+def _first_set_table(view: PartitionView) -> I64:
+    """The columns of the times when attributes were first set, by morsel; zeros if none ever were."""
+    known = view.tables.get(_FIRST_SET)
+    if not isinstance(known, np.ndarray):
+        columns = [morsel.first_set for morsel in view.times.morsels]
+        made = _table([_NO_COLUMN if column is None else column_row(column) for column in columns], COLUMN_FIELDS)
+        known = cast(I64, view.tables.setdefault(_FIRST_SET, made))
+    return known
+
+
+def _column_address(column: EventColumn | None, kept: list[I64]) -> int:
     if column is None:
         return 0
     table = _table([column_row(column)], COLUMN_FIELDS)

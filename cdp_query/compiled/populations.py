@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
-from cdp_query.compiled.descriptors import created_table
+from cdp_query.compiled.descriptors import address_of, created_table
 from cdp_query.compiled.kernels.population import ROWS_FIELDS, mark_created
 from cdp_query.tree import Context
 from cdp_store.arrays import I64, U8, Bools
 from cdp_store.ids import ANONYMOUS_ID
+from cdp_store.limits import MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
+
+_ROWS: Final = struct.Struct(f"={ROWS_FIELDS}q")
 
 
 def populations_of(views: Sequence[PartitionView], context: Context) -> list[Bools | None]:
@@ -21,9 +26,14 @@ def populations_of(views: Sequence[PartitionView], context: Context) -> list[Boo
     if not asked:
         return [None] * len(views)
     tables = [created_table(view) for view in asked]
-    partitions: I64 = np.frombuffer(bytearray().join([table.partition for table in tables]), np.int64)
+    rows = [
+        _ROWS.pack(address_of(table.rows), address_of(view.hidden), view.hidden.shape[0], view.row_count)
+        for view, table in zip(asked, tables, strict=True)
+    ]
+    partitions: I64 = np.frombuffer(bytearray().join(rows), np.int64)
     mask: U8 = np.empty(sum([view.row_count for view in asked]), np.uint8)
-    mark_created(partitions.reshape(-1, ROWS_FIELDS), context.as_of_ms, mask)
+    scratch: U8 = np.empty(MORSEL_ROWS, np.uint8)
+    mark_created(partitions.reshape(-1, ROWS_FIELDS), context.as_of_ms, scratch, mask)
     found, created, first = list[Bools | None](), mask.view(np.bool_), 0
     for view, is_every in zip(views, every, strict=True):
         if is_every:
