@@ -1,13 +1,14 @@
-"""What the engine does on one core with one partition, without processes and sockets: milliseconds and bandwidth.
+"""What the engine does on one core with one partition, without processes and sockets: time per event and bandwidth.
 
-Every question of the yardstick on one partition of a data set: the CPU time of the thread that evaluates, the bytes
-it reads, and what share of this core's read bandwidth that is; for comparison the bare kernels that count the runs of
-an event name. Run by `make bench-engine`.
+Every question of the yardstick on one partition of a data set: the CPU time of the thread that evaluates, for all of it
+and inside the kernels, time per event, the bytes that are read, and what share of this core's read bandwidth that is;
+for comparison the bare kernels that count the runs of an event name. Run by `make bench-engine`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,10 +26,10 @@ from benchmarks.queries import QUERIES
 from benchmarks.roofline import measure_roofline
 from benchmarks.scales import AS_OF_MS, DEFAULT_SEED, SCALES, ScaleName
 from benchmarks.store_rates import cpu_seconds
-from cdp_query import pipeline
+from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
 from cdp_query.kernels import runs
-from cdp_query.stats import total
+from cdp_query.stats import NodeStats, total
 from cdp_query.tree import Context
 from cdp_router.cluster.partitioning import split
 from cdp_router.records.columnarise import columnarise
@@ -56,18 +57,37 @@ def load(dataset: Dataset) -> Partition:
     return partition
 
 
-def question_rows(view: PartitionView, rounds: int = _ROUNDS) -> Iterator[tuple[str, float, int]]:
-    """(question, seconds, bytes read) of every question of the yardstick."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one question or kernel took: seconds in all, seconds inside the kernels, events looked at, bytes read."""
+
+    name: str
+    seconds: float
+    kernel_seconds: float
+    events: int
+    read: int
+
+
+def question_rows(view: PartitionView, rounds: int = _ROUNDS) -> Iterator[Row]:
+    """A row for every question of the yardstick."""
     for name, query in QUERIES.items():
         context = Context(query.as_of_ms)
         question = pipeline.prepare(query.ours, query.by, context)
-        seconds = cpu_seconds(lambda asked=question, at=context: pipeline.evaluate(asked, view, Binder(at)), rounds)
-        read = total(pipeline.evaluate(question, view, Binder(context)).stats).bytes
-        yield name, seconds, read
+        kernels = list[int]()
+
+        def ask(
+            asked: tree.Question = question, at: Context = context, took: list[int] = kernels
+        ) -> Mapping[int, NodeStats]:
+            stats = pipeline.evaluate(asked, view, Binder(at)).stats
+            took.append(sum(part.nanoseconds for part in stats.values()))
+            return stats
+
+        seconds, whole = cpu_seconds(ask, rounds), total(ask())
+        yield Row(name, seconds, min(kernels) / 1e9, whole.events, whole.bytes)
 
 
-def kernel_rows(view: PartitionView) -> Iterator[tuple[str, float, int]]:
-    """(kernel, seconds, bytes read) of counting and marking all runs of the most frequent name."""
+def kernel_rows(view: PartitionView) -> Iterator[Row]:
+    """Rows of the kernels that count and mark all runs of the most frequent name."""
     chunks = view.event_chunks(view.schema.events[_COUNTED])
     counts: U32 = np.zeros(view.row_count, np.uint32)
     seen: Bools = np.zeros(view.row_count, np.bool_)
@@ -85,7 +105,8 @@ def kernel_rows(view: PartitionView) -> Iterator[tuple[str, float, int]]:
         ("kernel mark_runs", mark, sum(chunk.run_rows.nbytes for chunk in chunks)),
     )
     for name, work, read in works:
-        yield name, cpu_seconds(work, _ROUNDS), read
+        seconds = cpu_seconds(work, _ROUNDS)
+        yield Row(name, seconds, seconds, sum(map(len, chunks)), read)
 
 
 def main(
@@ -97,10 +118,13 @@ def main(
     console = Console()
     view = load(generate(SCALES[scale], seed, cache)).capture()
     bandwidth = measure_roofline()["read_1"]["median"]
-    table = Table("one partition, one core", "ms", "MB read", "GB/s", f"share of {bandwidth:.1f} GB/s")
-    for name, seconds, read in (*question_rows(view), *kernel_rows(view)):
-        rate = read / seconds / 1e9
-        table.add_row(name, f"{seconds * 1e3:.3f}", f"{read / 1e6:.2f}", f"{rate:.2f}", f"{rate / bandwidth:.0%}")
+    share = f"share of {bandwidth:.1f} GB/s"
+    table = Table("one partition, one core", "ms", "in kernels", "events", "ns an event", "MB read", "GB/s", share)
+    for row in (*question_rows(view), *kernel_rows(view)):
+        rate = row.read / row.kernel_seconds / 1e9
+        per_event = f"{row.kernel_seconds / row.events * 1e9:.2f}" if row.events else "-"
+        times = f"{row.seconds * 1e3:.3f}", f"{row.kernel_seconds * 1e3:.3f}", f"{row.events:,}", per_event
+        table.add_row(row.name, *times, f"{row.read / 1e6:.2f}", f"{rate:.2f}", f"{rate / bandwidth:.0%}")
     console.print(f"scale {scale}, {view.row_count:,} profiles in the partition")
     console.print(table)
 

@@ -24,13 +24,15 @@ class Periods:
     """Consecutive calendar periods: period p is [edges_ms[p], edges_ms[p + 1]), empty if the zone skipped a day.
 
     first_days i64[n] are their first dates, counted from 1970-01-01. `blocks` i32 gives, for every 2**block_bits ms
-    since the first edge, the period at its start: a table that spares kernels a search per event.
+    since the first edge, the period at its start: a table that spares kernels a search per event. `even_ms` is the
+    length of all periods, 0 if they differ.
     """
 
     edges_ms: I64
     first_days: I64
     blocks: I32
     block_bits: int
+    even_ms: int
 
     def __len__(self) -> int:
         return int(self.edges_ms.shape[0]) - 1
@@ -73,7 +75,9 @@ def periods_over(unit: str, first_ms: int, last_ms: int, tz: str) -> Periods:
     while span >> bits >= _BLOCKS_MAX:
         bits += 1
     starts = edges[0] + (np.arange((span >> bits) + 1, dtype=np.int64) << bits)
-    return Periods(edges, days[:-1], (np.searchsorted(edges, starts, "right") - 1).astype(np.int32), bits)
+    lengths = np.diff(edges)
+    even_ms = int(lengths[0]) if (lengths == lengths[0]).all() else 0
+    return Periods(edges, days[:-1], (np.searchsorted(edges, starts, "right") - 1).astype(np.int32), bits, even_ms)
 
 
 def _first_days(unit: str, first_day: int, last_day: int) -> I64:

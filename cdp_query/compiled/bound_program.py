@@ -99,12 +99,11 @@ def bind_program(
         first_row += view.row_count
     binding = _Binding(views, names, instant_ms, defaultdict(NodeStats), kept)
     tables, bounds = list[Sequence[ChunkTable | None]](), list[list[bytes]]()
-    for leaf, row in zip(program.leaves, program.rows, strict=True):
+    for leaf in program.leaves:
         found, rows = binding.leaf(leaf)
-        if leaf.is_gathered and row[LEAF_KIND] == COUNT_LEAF:
-            _check_steps(found, row)
         tables.append(found)
         bounds.append(rows)
+    _check_steps(program, tables)
     for view in views:
         if view.summaries:
             binding.note_dropped(program)
@@ -128,18 +127,26 @@ def _joined(rows: Iterable[Iterable[bytes]]) -> I64:
     return table
 
 
-def _check_steps(tables: Sequence[ChunkTable | None], row: Sequence[int]) -> None:
-    """Raises QueryTooLarge if the events of a step in one partition may take too much memory."""
-    for table in tables:
-        if table is not None:
-            check_bytes(_GATHERED * table.events, exactly=partial(_gathered_bytes, table, row))
+def _check_steps(program: Program, tables: Sequence[Sequence[ChunkTable | None]]) -> None:
+    """Raises QueryTooLarge if the events of all steps in one partition may take too much memory."""
+    steps = [
+        (row, found)
+        for leaf, row, found in zip(program.leaves, program.rows, tables, strict=True)
+        if leaf.is_gathered and row[LEAF_KIND] == COUNT_LEAF
+    ]
+    rows = [row for row, _ in steps]
+    for own in zip(*(found for _, found in steps), strict=True):
+        events = sum([table.events for table in own if table is not None])
+        check_bytes(_LISTED * events, exactly=partial(_listed_bytes, rows, own))
 
 
-def _gathered_bytes(table: ChunkTable, row: Sequence[int]) -> int:
-    return _GATHERED * table.events_between(row[LEAF_FIRST_MS], row[LEAF_LAST_MS])
+def _listed_bytes(rows: Sequence[Sequence[int]], tables: Sequence[ChunkTable | None]) -> int:
+    windows = [(row[LEAF_FIRST_MS], row[LEAF_LAST_MS]) for row in rows]
+    found = zip(windows, tables, strict=True)
+    return _LISTED * sum(table.events_between(*window) for window, table in found if table is not None)
 
 
-_GATHERED: Final = 32  # bytes an event of a morsel at most: its time and its start, of a step and of the one before
+_LISTED: Final = 28  # bytes an event at most: its number, its start, a place to merge it, and events before it
 _PART: Final = struct.Struct("=3q")  # PART_ROWS to PART_FIRST_ROW
 _INSTANT: Final = struct.Struct("=q")  # BOUND_INSTANT
 _READS_NOTHING: Final = BOUND_ROW.pack(*(0,) * BOUND_FIELDS)

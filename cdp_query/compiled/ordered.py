@@ -35,7 +35,7 @@ def _write_steps(program: Program, node: BoundSequence, *, is_report: bool) -> i
     first_ms, last_ms = node.interval.first_ms, node.until_ms
     if node.within_ms >= 0:
         last_ms = min(last_ms, node.interval.last_ms + node.within_ms)
-    program.windows = max(program.windows, len(node.steps))
+    program.steps = max(program.steps, len(node.steps))
     rules = {"steps": len(node.steps), "within": node.within_ms, "strict": int(node.strict_ties)}
     leaf = write_leaf(program, SEQUENCE_LEAF, Leaf(node.id), None, **rules, reports=int(is_report))
     for number, step in enumerate(node.steps):

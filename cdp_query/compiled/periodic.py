@@ -51,7 +51,7 @@ def write_returns(program: Program, events: BoundEvents, interval: Interval, cal
 
 
 def _write(program: Program, kind: int, events: BoundEvents, interval: Interval, **fields: int) -> int:
-    program.windows = max(program.windows, 1)
+    program.steps = max(program.steps, 1)
     read = Leaf(REPORT, events.names, is_gathered=True)
     window = {"first_ms": interval.first_ms, "last_ms": interval.last_ms}
     return write_leaf(program, kind, read, events.where, **window, **fields)
@@ -66,4 +66,5 @@ def write_periods(program: Program, periods: Periods) -> dict[str, int]:
         "blocks": address_of(periods.blocks),
         "block_count": periods.blocks.shape[0],
         "block_bits": periods.block_bits,
+        "even_ms": periods.even_ms,
     }

@@ -63,7 +63,7 @@ class Program:
     nodes: list[int] = field(default_factory=list)  # ids, in the order of the counters
     kept: list[AnyArray] = field(default_factory=list)
     undecided: int = ALL_OPEN  # of the operations that follow
-    windows: int = 0  # steps of the longest sequence
+    steps: int = 0  # of the longest sequence; 1 if another leaf is about gathered events
 
     def node(self, own: int) -> int:
         """Row of the counters of a part."""

@@ -13,6 +13,7 @@ import numpy as np
 from cdp_query.compiled.bound_program import BoundProgram, Names, bind_program
 from cdp_query.compiled.descriptors import address_of
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
+from cdp_query.compiled.kernels.following import BLOCKS
 from cdp_query.compiled.kernels.layout import (
     BOUND_GIVEN,
     BOUND_RETURNED,
@@ -28,6 +29,8 @@ from cdp_query.compiled.kernels.layout import (
     COUNTERS,
 )
 from cdp_query.compiled.kernels.program import run_program
+from cdp_query.compiled.kernels.sequence_leaf import STEP_FIELDS
+from cdp_query.compiled.kernels.step_events import PILES, SLACK
 from cdp_query.compiled.program_parts import Program
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
@@ -126,7 +129,7 @@ class _Work:
         self._tables = Tables(*program.arrays(), bound.parts, bound.bounds, bound.tests)
         rows = min(max([1, *row_counts]), MORSEL_ROWS)
         events = bound.events_max
-        gathered = rows if program.windows else 0
+        gathered = rows if program.steps else 0
         sums: I64 = np.empty(rows, np.int64)
         self._memory = Memory(
             masks=np.empty((program.depth, rows), np.uint8),
@@ -135,19 +138,25 @@ class _Work:
             window=np.empty(rows, np.uint32),
             sums=sums,
             days=sums.view(np.uint64),
-            event_masks=np.empty((program.filter_depth, max(events, rows)), np.uint8),
+            marks=np.empty(rows, np.uint8),
+            event_masks=np.empty((program.filter_depth, max(events, rows) + SLACK), np.uint8),
             running=np.empty(events + 1, np.int64),
             event_rows=np.empty(events + 4, np.uint16),
-            scratch=np.empty(max(events, rows), np.uint8),
+            event_periods=np.empty(events, np.uint32),
+            scratch=np.empty(max(events, rows) + SLACK, np.uint8),
             wanted=np.empty(gathered, np.uint8),
             depth=np.empty(gathered, np.uint8),
-            windows=np.empty((program.windows, gathered), np.uint32),
-            begins=np.empty(gathered, np.uint32),
-            ends=np.empty(gathered, np.uint32),
+            possible=np.empty(gathered, np.uint8),
+            level=np.empty(gathered, np.uint8),
+            carried=np.empty(gathered, np.uint8),
             rows=np.empty(gathered, np.uint32),
-            runs=np.empty(gathered, np.uint32),
-            late=np.empty(gathered + 1, np.uint32),
+            chosen=np.empty(gathered, np.uint32),
+            carry=np.empty((program.steps, gathered), np.int64),
             periods=np.empty(rows if report.entries.size else 0, np.int32),
+            steps=np.empty((program.steps, STEP_FIELDS), np.int64),
+            offsets=np.empty((max(program.steps, 1), BLOCKS + 1), np.int64),
+            piles=np.empty((PILES if program.steps else 0, BLOCKS + 1), np.int64),
+            counted=np.empty(COUNTERS, np.int64),
         )
         self.results = Results(
             members=np.empty(sum(row_counts), np.uint8),

@@ -120,10 +120,7 @@ def _decide_few(view: PartitionView, key: int, kind: Kind, matcher: Matcher, cod
     factor = _WORTH_GATHERING if matcher.substring is None else _WORTH_SEARCHING
     if codes.shape[0] * factor > offsets.shape[0]:
         return decide_codes(view, key, kind, matcher, attribute=attribute)
-    own: I64 = np.zeros(codes.shape[0] + 1, np.int64)
-    np.cumsum(offsets[codes + 1].astype(np.int64) - offsets[codes], out=own[1:])
-    gathered: U8 = np.empty(int(own[-1]), np.uint8)
-    strings.gather_bytes(offsets, data, codes, own, gathered)
+    own, gathered = strings.gather(offsets, data, codes)
     table: Bools = np.zeros(offsets.shape[0] - 1, np.bool_)
     table[codes] = _decide(matcher, kind, own.astype(offsets.dtype), gathered)
     return _compact(table, gathered.nbytes + own.nbytes)

@@ -29,6 +29,7 @@ from cdp_router.questions.member_stream import kinds_and_ids
 from cdp_router.records.columnarise import columnarise
 from cdp_store.columns.arena import StringArena, hash_strings
 from cdp_store.ids import USER_ID, PartitionId, SequenceNumber, encode_identifier
+from cdp_store.kernels.bits import places_of_ones
 from cdp_store.kernels.utf8 import which_not_utf8
 from cdp_store.limits import BUCKET_CHUNKS_MAX, DAY_MS
 from cdp_store.partition.partition import Partition
@@ -122,7 +123,7 @@ def _steps(evaluator: Step) -> Iterator[Step]:
     yield partial(_ask_few, partition)
     yield evaluator
     yield from (partial(_ask, *one) for one in asked)
-    yield lambda: partition.capture().gather_identifiers(np.arange(3, dtype=np.int64))
+    yield lambda: partition.capture().gather_identifiers(places_of_ones(np.ones(3, np.uint8)))
     yield partial(partition.locate, [b"u1"])
     yield _wide_offsets
     yield partial(_ask, partition, "everyone", 400 * DAY_MS, "plan")

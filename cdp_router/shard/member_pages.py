@@ -21,6 +21,7 @@ from cdp_router.limits import MEMBER_MESSAGE_BYTES, MEMBERS_AT_ONCE
 from cdp_router.questions.attribute_columns import AttributeColumns
 from cdp_router.rpc.threaded_calls import Checkpoint
 from cdp_store.arrays import I64, Bools
+from cdp_store.kernels.bits import places_of_ones
 from cdp_store.memory.view import PartitionView
 
 Page: TypeAlias = tuple[shard_pb2.ListMembersResponse, Pieces]  # a message without its Arrow stream, and the stream
@@ -55,7 +56,7 @@ class FoundMembers:
         pages = _Pages(type_mismatch=self.type_mismatch)
         for (position, view), mask in zip(self.views, self.masks, strict=True):
             columns = AttributeColumns.of(view, self.attributes, self.as_of_ms)
-            rows: I64 = np.flatnonzero(mask).astype(np.int64, copy=False)
+            rows = places_of_ones(mask.view(np.uint8))
             for start in range(0, rows.shape[0], MEMBERS_AT_ONCE):
                 some = columns.pieces(rows[start : start + MEMBERS_AT_ONCE])
                 yield from pages.add(_batch(view, piece, values) for piece, values in some)

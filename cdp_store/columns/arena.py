@@ -115,12 +115,7 @@ class StringArena:
 
     def gather(self, entries: I64) -> tuple[I64, U8]:
         """(offsets int64[n + 1], bytes) of the given entries, in their order."""
-        own: AnyArray = self._offsets.filled()
-        offsets: I64 = np.zeros(entries.shape[0] + 1, np.int64)
-        np.cumsum(own[entries + 1].astype(np.int64) - own[entries], out=offsets[1:])
-        data: U8 = np.empty(int(offsets[-1]), np.uint8)
-        strings.gather_bytes(own, self._bytes.filled(), entries, offsets, data)
-        return offsets, data
+        return strings.gather(*self.filled(), entries)
 
     def blank(self, entries: I64) -> None:
         """Overwrites the bytes of entries with zeros, which no look-up finds; arrays from `filled()` do not change."""

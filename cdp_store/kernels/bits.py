@@ -1,11 +1,25 @@
-"""Bitmaps in numpy's little bit order: bit i is bit i & 7 of byte i >> 3."""
+"""Bitmaps in numpy's little bit order: bit i is bit i & 7 of byte i >> 3; and masks, a byte for each entry."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cdp_store.arrays import U8, U16
+from cdp_store.arrays import I64, U8, U16
 from cdp_store.kernels.jit import kernel
+
+
+@kernel
+def places_of_ones(mask: U8) -> I64:
+    """Places of the ones in a mask of zeros and ones: i64[n], ascending."""
+    count = np.int64(0)
+    for i in range(mask.shape[0]):
+        count += mask[i]
+    # Without a branch for each, which could not be predicted: what is no one is overwritten.
+    places, found = np.empty(count + 1, np.int64), np.uint64(0)
+    for i in range(np.uint64(mask.shape[0])):
+        places[found] = i
+        found += np.uint64(mask[i])
+    return places[:count]
 
 
 @kernel

@@ -12,7 +12,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from cdp_store.arrays import U8
-from cdp_store.kernels.jit import leaf
+from cdp_store.kernels.jit import inlined, leaf
 
 _WORD: Final = 8
 
@@ -48,6 +48,21 @@ def _word_writer() -> Callable[[int, int, int], None]:
 
 word_at = _word_reader()
 put_word = _word_writer()
+
+
+AHEAD: Final = 16  # bytes that are copied at once, whatever the length
+
+
+@inlined
+def copy_ahead(source: int, target: int, count: int) -> None:
+    """Copies `count` bytes between addresses, and up to sixteen beyond them: most texts need no loop.
+
+    Both must have so many more, and what follows at the target must be written afterwards.
+    """
+    put_word(target, 0, word_at(source, 0))
+    put_word(target, _WORD, word_at(source, _WORD))
+    for offset in range(AHEAD, count, _WORD):
+        put_word(target, offset, word_at(source, offset))
 
 
 @leaf

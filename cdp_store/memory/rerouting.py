@@ -145,12 +145,8 @@ def batch_of_values(
 
 def _gathered(arena: tuple[AnyArray, U8], entries: I64) -> Strings:
     """Some strings of an arena."""
-    ends, data = arena
-    offsets: I64 = np.zeros(entries.shape[0] + 1, np.int64)
-    np.cumsum(ends[entries + 1].astype(np.int64) - ends[entries], out=offsets[1:])
-    out: U8 = np.empty(int(offsets[-1]), np.uint8)
-    string_kernels.gather_bytes(ends, data, entries, offsets, out)
-    return Strings(offsets.astype(np.uint32), out)
+    offsets, data = string_kernels.gather(*arena, entries)
+    return Strings(offsets.astype(np.uint32), data)
 
 
 def _joined(tables: list[Strings]) -> Strings:

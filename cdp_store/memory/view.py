@@ -67,12 +67,7 @@ class PartitionView:
 
     def gather_identifiers(self, rows: I64) -> tuple[I64, U8]:
         """(offsets i64[n + 1], bytes) of the encoded canonical identifiers of rows."""
-        own, held = self.identifiers
-        offsets: I64 = np.zeros(rows.shape[0] + 1, np.int64)
-        np.cumsum(own[rows + 1].astype(np.int64) - own[rows], out=offsets[1:])
-        data: U8 = np.empty(int(offsets[-1]), np.uint8)
-        strings.gather_bytes(own, held, rows, offsets, data)
-        return offsets, data
+        return strings.gather(*self.identifiers, rows)
 
     def named_by(self, kind: str) -> Bools:
         """Mask of the rows that have a canonical identifier of this kind: bool[row_count]."""

@@ -36,6 +36,7 @@ def test_all_engines_agree_on_every_query(cache: Path, tmp_path: Path, monkeypat
 
 def test_the_engine_alone_is_measured_on_every_query(cache: Path) -> None:
     view = load(generate(SCALES["smoke"], DEFAULT_SEED, cache)).capture()
-    rows = {name: (seconds, read) for name, seconds, read in (*question_rows(view, 1), *kernel_rows(view))}
+    rows = {row.name: row for row in (*question_rows(view, 1), *kernel_rows(view))}
     assert set(QUERIES) < set(rows)
-    assert all(seconds > 0 and read > 0 for seconds, read in rows.values())
+    assert all(row.seconds > 0 and row.kernel_seconds > 0 and row.read > 0 for row in rows.values())
+    assert rows["alltime_count"].events > 0 and rows["attr_filter"].events == 0

@@ -15,6 +15,7 @@ from numba.np.arrayobj import make_array, populate_array
 
 from cdp_store.arrays import AnyArray
 
+_EIGHT = 8
 _Maker = Callable[[int, int], AnyArray]
 
 
@@ -49,6 +50,23 @@ def _cycle_counter() -> Callable[[], int]:
     return cast(Callable[[], int], intrinsic(cycles))
 
 
+def _line_fetcher() -> Callable[[int], None]:
+    """prefetch(address): asks for the memory there ahead of its use; any address will do."""
+
+    def fetch(_typing: Any, _address: types.Type) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            signature = ir.FunctionType(ir.VoidType(), (pointer, number, number, number))
+            asked = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), signature)
+            # Read, as near as can be, data.
+            builder.call(asked, [builder.inttoptr(arguments[0], pointer), number(0), number(3), number(1)])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    return cast(Callable[[int], None], intrinsic(fetch))
+
+
 def _bits_as_float() -> Callable[[int], float]:
     """float_of(raw): the float64 with these bits."""
 
@@ -61,6 +79,28 @@ def _bits_as_float() -> Callable[[int], float]:
     return cast(Callable[[int], float], intrinsic(convert))
 
 
+def _eight_adder(element: types.Type, size: int) -> Callable[[int, int, int], None]:
+    """put(target, source, number): the eight values at `source`, each plus a number, as i64 at `target`."""
+
+    def put(_typing: Any, _target: types.Type, _source: types.Type, _number: types.Type) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            target, source, number = arguments
+            stored = ir.VectorType(context.get_data_type(element), _EIGHT)
+            wide = ir.VectorType(ir.IntType(64), _EIGHT)
+            values = builder.load(builder.inttoptr(source, stored.as_pointer()), align=size)
+            if stored != wide:
+                values = builder.zext(values, wide)
+            first = builder.insert_element(ir.Constant(wide, ir.Undefined), number, ir.IntType(32)(0))
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), _EIGHT), [0] * _EIGHT)
+            numbers = builder.shuffle_vector(first, first, lanes)
+            builder.store(builder.add(values, numbers), builder.inttoptr(target, wide.as_pointer()), align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return cast(Callable[[int, int, int], None], intrinsic(put))
+
+
 u8s = _maker(types.uint8)
 u16s = _maker(types.uint16)
 u32s = _maker(types.uint32)
@@ -68,4 +108,7 @@ i64s = _maker(types.int64)
 f32s = _maker(types.float32)
 f64s = _maker(types.float64)
 cycles = _cycle_counter()
+prefetch = _line_fetcher()
+put_eight_u32 = _eight_adder(types.uint32, 4)
+put_eight_i64 = _eight_adder(types.int64, 8)
 float_of = _bits_as_float()

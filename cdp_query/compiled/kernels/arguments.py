@@ -26,10 +26,14 @@ class Memory(NamedTuple):
     """Working memory for one morsel.
 
     Per row: masks u8[depth, rows], kept u8[slots, rows], asked u8[rows], window u32[rows], sums i64[rows] and days
-    u64[rows], which are the same memory. Per event of a chunk: running i64[events + 1], totals of those before it,
-    and event_rows u16[events + 4]. event_masks u8[depth, .] and scratch u8 hold either. Per row, only if a leaf is
-    about gathered events: wanted u8[rows], depth u8[rows], windows u32[steps, rows], begins, ends, rows and runs
-    u32[rows], late u32[rows + 1]; if it is about returns: periods i32[rows].
+    u64[rows], which are the same memory, marks u8[rows]. Per event of a chunk: running i64[events + 1], totals of those
+    before it, event_rows u16[events + 4] and event_periods u32[events]. event_masks u8[depth, .] and scratch u8 hold
+    either, and 8 bytes more.
+
+    Per row, only if a leaf is about gathered events: wanted, depth, possible, level and carried u8[rows], rows and
+    chosen u32[rows], carry i64[steps, rows]; if it is about returns: periods i32[rows]. Of sequences (see
+    sequence_leaf.py): steps i64[steps, STEP_FIELDS], offsets i64[steps, BLOCKS + 1], piles i64[PILES, BLOCKS + 1], and
+    counted i64[COUNTERS] for what has been counted before.
     """
 
     masks: U8
@@ -38,19 +42,25 @@ class Memory(NamedTuple):
     window: U32
     sums: I64
     days: U64
+    marks: U8
     event_masks: U8
     running: I64
     event_rows: U16
+    event_periods: U32
     scratch: U8
     wanted: U8
     depth: U8
-    windows: U32
-    begins: U32
-    ends: U32
+    possible: U8
+    level: U8
+    carried: U8
     rows: U32
-    runs: U32
-    late: U32
+    chosen: U32
+    carry: I64
     periods: I32
+    steps: I64
+    offsets: I64
+    piles: I64
+    counted: I64
 
 
 class Results(NamedTuple):

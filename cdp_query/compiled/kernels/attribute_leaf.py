@@ -39,7 +39,7 @@ def attribute_leaf(bound: I64, test: I64, morsel: int, memory: Memory, counters:
     first, last = columns_at(test[TEST_OFFSETS], morsel)
     columns = i64s(test[TEST_COLUMNS], last * COLUMN_FIELDS).reshape((last, COLUMN_FIELDS))
     if is_searched(test):
-        search_texts(columns, first, last, test, memory.asked[: mask.shape[0]], counters)
+        search_texts(columns, first, last, test, memory.asked[: mask.shape[0]], memory.window, counters)
     for start in range(0, mask.shape[0], BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, mask.shape[0])
         counters[COUNT_MISMATCH] += test_columns(columns, first, last, test, start, memory.scratch, mask[start:stop])

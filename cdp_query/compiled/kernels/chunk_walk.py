@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
-from cdp_query.compiled.kernels.count_leaf import count_chunk, count_masked
+from cdp_query.compiled.kernels.count_leaf import count_chunk, count_masked, mark_chunk, mark_masked
 from cdp_query.compiled.kernels.days_leaf import mark_days
 from cdp_query.compiled.kernels.event_walk import (
     chunk_table,
@@ -20,22 +20,23 @@ from cdp_query.compiled.kernels.event_walk import (
     run_arrays,
     runs_of,
 )
-from cdp_query.compiled.kernels.gathering import fill_chunk
 from cdp_query.compiled.kernels.layout import (
-    CHUNK_LAST_MS,
+    BOUND_CHUNK_COUNT,
     COUNT_EVENTS,
     COUNT_LEAF,
     COUNT_MISMATCH,
     DAYS_LEAF,
     ENTRY_LEAF,
-    FILL_LEAF,
     LEAF_FILTER,
     LEAF_FILTER_END,
+    LIST_LEAF,
+    MARK_LEAF,
     RETURN_LEAF,
     SUM_LEAF,
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.retention_leaf import enter_chunk, return_chunk
+from cdp_query.compiled.kernels.step_events import append_events
 from cdp_query.compiled.kernels.sum_leaf import ANY_SCALE, add_chunk
 from cdp_query.compiled.kernels.trend_leaf import tally_chunk
 from cdp_store.arrays import I64, U8, U32
@@ -49,45 +50,48 @@ def walk_chunks(
     bound: I64,
     filters: I64,
     tests: I64,
+    first_chunk: int,
+    last_chunk: int,
     morsel: int,
     memory: Memory,
     asked: U8,
+    least: int,
     is_narrow: bool,
     scale: int,
     window: U32,
     numbers: I64,
+    offsets: I64,
     counters: I64,
 ) -> None:
-    """Hands the events of all chunks to a pass.
+    """Hands the events of the chunks first_chunk:last_chunk to a pass.
 
-    `window` u32[rows] and `numbers` i64 are what a pass writes: counts; sums of `scale`; ends and times of gathered
-    events; the newest period of a row, and events and users by period; times of entries, which returns read. With
-    `is_narrow` only the rows `asked` for are walked.
+    `window` u32[rows] and `numbers` i64 are what a pass writes: counts; sums of `scale`; a list of events with its
+    `offsets`; the newest period of a row, and events and users by period; times of entries, which returns read. With
+    `is_narrow` only the rows asked for are walked: those with asked[row] >= least.
     """
-    chunks, no_mask, latest_ms = chunk_table(bound), memory.event_masks[0, :0], np.iinfo(np.int64).min
-    for number in range(chunks.shape[0]):
+    chunks, no_mask = chunk_table(bound), memory.event_masks[0, :0]
+    for number in range(first_chunk, last_chunk):
         chunk = chunks[number]
         first, last = runs_of(chunk, morsel)
         if first == last or is_outside(leaf_row, chunk):
             continue
-        before_ms, latest_ms = latest_ms, max(latest_ms, chunk[CHUNK_LAST_MS])
         run_rows, run_starts = run_arrays(chunk, last)
         is_plain = filters.shape[0] == 0 and is_covered(leaf_row, chunk)
         if is_plain and kind not in (DAYS_LEAF, SUM_LEAF):
             # Reading all runs costs no more than finding those of some rows.
-            counters[COUNT_EVENTS] += (np.int64(run_starts[last]) - np.int64(run_starts[first])) * int(
-                kind != FILL_LEAF
-            )
+            counters[COUNT_EVENTS] += np.int64(run_starts[last]) - np.int64(run_starts[first])
             if kind == COUNT_LEAF:
                 count_chunk(run_rows, run_starts, first, last, window)
+            elif kind == MARK_LEAF:
+                mark_chunk(run_rows, first, last, memory.marks)
             else:
-                _hand_on(kind, leaf_row, chunk, first, last, no_mask, memory, asked, before_ms, window, numbers)
+                _hand_on(kind, leaf_row, chunk, first, last, no_mask, memory, asked, least, window, numbers, offsets)
             continue
         begin = first
         while begin < last:
             end = last
             if is_narrow:
-                if not asked[run_rows[begin]]:
+                if np.int64(asked[run_rows[begin]]) < least:
                     begin += 1
                     continue
                 end = begin + 1
@@ -98,15 +102,16 @@ def walk_chunks(
             )
             if kind == COUNT_LEAF:
                 count_masked(run_rows, run_starts, begin, end, passes, memory.running, window)
+            elif kind == MARK_LEAF:
+                mark_masked(run_rows, run_starts, begin, end, passes, memory.running, memory.marks)
             elif kind == DAYS_LEAF:
-                mark_days(leaf_row, chunk, begin, end, passes, memory.event_rows, memory.days)
+                mark_days(leaf_row, chunk, begin, end, passes, memory.event_rows, memory.event_periods, memory.days)
             elif kind == SUM_LEAF:
                 others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
             else:
-                _hand_on(kind, leaf_row, chunk, begin, end, passes, memory, asked, before_ms, window, numbers)
-            # Events whose times are gathered have been counted before.
-            counters[COUNT_MISMATCH] += others * int(kind != FILL_LEAF)
-            counters[COUNT_EVENTS] += (stop - start) * int(kind != FILL_LEAF)
+                _hand_on(kind, leaf_row, chunk, begin, end, passes, memory, asked, least, window, numbers, offsets)
+            counters[COUNT_MISMATCH] += others
+            counters[COUNT_EVENTS] += stop - start
             begin = end
 
 
@@ -120,19 +125,28 @@ def _hand_on(
     passes: U8,
     memory: Memory,
     asked: U8,
-    latest_ms: int,
+    least: int,
     window: U32,
     numbers: I64,
+    offsets: I64,
 ) -> None:
     """The passes that look at times; `passes` is empty if every event counts."""
-    if kind == FILL_LEAF:
-        fill_chunk(chunk, first, last, passes, asked, memory.runs, latest_ms, memory.late, window, numbers)
+    if kind == LIST_LEAF:
+        append_events(
+            chunk, first, last, passes, memory.scratch, asked, least, memory.chosen, memory.level, numbers, offsets
+        )
     elif kind == TREND_LEAF:
-        tally_chunk(leaf_row, chunk, first, last, passes, asked, memory.event_rows, window, memory.days, numbers)
+        tally_chunk(
+            leaf_row, chunk, first, last, passes, asked, memory.event_rows, memory.event_periods, window, memory.days,
+            numbers,
+        )  # fmt: skip
     elif kind == ENTRY_LEAF:
-        enter_chunk(chunk, first, last, passes, numbers)
+        enter_chunk(chunk, first, last, passes, memory.event_rows, numbers)
     elif kind == RETURN_LEAF:
-        return_chunk(leaf_row, chunk, first, last, passes, memory.event_rows, numbers, memory.periods, memory.days)
+        return_chunk(
+            leaf_row, chunk, first, last, passes, memory.event_rows, numbers, memory.periods, memory.event_periods,
+            memory.days,
+        )  # fmt: skip
 
 
 @leaf
@@ -160,9 +174,33 @@ def walk_leaf(
     counters: I64,
 ) -> None:
     """Hands the events of a leaf in one partition to a pass (see `walk_chunks`)."""
-    leaf_row = tables.leaves[own]
+    leaf_row, bound = tables.leaves[own], tables.bounds[number, own]
     filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
     walk_chunks(
-        kind, leaf_row, tables.bounds[number, own], filters, tables.tests[number], morsel, memory, wanted,
-        is_narrow, ANY_SCALE, window, numbers, counters,
+        kind, leaf_row, bound, filters, tables.tests[number], 0, bound[BOUND_CHUNK_COUNT], morsel, memory, wanted, 1,
+        is_narrow, ANY_SCALE, window, numbers, memory.offsets[0], counters,
+    )  # fmt: skip
+
+
+@leaf
+def list_chunk(
+    tables: Tables,
+    memory: Memory,
+    number: int,
+    own: int,
+    morsel: int,
+    chunk: int,
+    asked: U8,
+    least: int,
+    is_narrow: bool,
+    numbers: I64,
+    offsets: I64,
+    counters: I64,
+) -> None:
+    """Appends the events of one chunk of a leaf to a list (see `append_events`)."""
+    leaf_row, bound = tables.leaves[own], tables.bounds[number, own]
+    filters = tables.filters[leaf_row[LEAF_FILTER] : leaf_row[LEAF_FILTER_END]]
+    walk_chunks(
+        LIST_LEAF, leaf_row, bound, filters, tables.tests[number], chunk, chunk + 1, morsel, memory, asked, least,
+        is_narrow, ANY_SCALE, memory.window, numbers, offsets, counters,
     )  # fmt: skip

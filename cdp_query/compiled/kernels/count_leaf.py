@@ -1,4 +1,4 @@
-"""Counts of events per user, against bounds."""
+"""Counts of events per user, against bounds; and which users have any."""
 
 from __future__ import annotations
 
@@ -28,16 +28,54 @@ def count_masked(run_rows: U16, run_starts: U32, first: int, last: int, passes: 
 
     What a run adds is the difference of two running totals: a loop over its few events would end unpredictably.
     """
-    total = np.int64(0)
-    running[0] = 0
-    for i in range(np.uint64(passes.shape[0])):
-        total += np.int64(passes[i])
-        running[i + np.uint64(1)] = total
+    _add_up(passes, running)
     origin, before = np.uint64(run_starts[first]), np.int64(0)
     for run in range(np.uint64(first), np.uint64(last)):
         after = running[np.uint64(run_starts[run + np.uint64(1)]) - origin]
         window[run_rows[run]] += np.uint32(after - before)
         before = after
+
+
+@leaf
+def _add_up(passes: U8, running: I64) -> None:
+    """running[i] = events that pass before event i."""
+    total = np.int64(0)
+    running[0] = 0
+    for i in range(np.uint64(passes.shape[0])):
+        total += np.int64(passes[i])
+        running[i + np.uint64(1)] = total
+
+
+@leaf
+def mark_chunk(run_rows: U16, first: int, last: int, marks: U8) -> None:
+    """marks[row] = 1 for the row of each run."""
+    for run in range(np.uint64(first), np.uint64(last)):
+        marks[run_rows[run]] = np.uint8(1)
+
+
+@leaf
+def mark_masked(run_rows: U16, run_starts: U32, first: int, last: int, passes: U8, running: I64, marks: U8) -> None:
+    """marks[row] = 1 for the row of each run with an event that passes, see `count_masked`."""
+    _add_up(passes, running)
+    origin, before = np.uint64(run_starts[first]), np.int64(0)
+    for run in range(np.uint64(first), np.uint64(last)):
+        after = running[np.uint64(run_starts[run + np.uint64(1)]) - origin]
+        marks[run_rows[run]] |= np.uint8(after != before)
+        before = after
+
+
+@leaf
+def asks_for_any(leaf_row: I64) -> bool:
+    """True if rows with any event satisfy a bound on counts, and others do not: or the other way round."""
+    return bool(leaf_row[LEAF_LOW] == 1 and leaf_row[LEAF_HIGH] >= _U32_MAX and not leaf_row[LEAF_EXCLUDE_ZERO])
+
+
+@leaf
+def compare_marks(leaf_row: I64, marks: U8, mask: U8) -> None:
+    """mask[i] = row i has events, or has none if the leaf is negated."""
+    flip = np.uint8(leaf_row[LEAF_NEGATED])
+    for i in range(mask.shape[0]):
+        mask[i] = marks[i] ^ flip
 
 
 @leaf

@@ -6,15 +6,17 @@ import numpy as np
 
 from cdp_query.compiled.kernels.arguments import Memory
 from cdp_query.compiled.kernels.chunk_walk import walk_chunks
-from cdp_query.compiled.kernels.count_leaf import compare_counts
+from cdp_query.compiled.kernels.count_leaf import asks_for_any, compare_counts, compare_marks
 from cdp_query.compiled.kernels.days_leaf import compare_days, day_bit
 from cdp_query.compiled.kernels.event_walk import next_unsealed
 from cdp_query.compiled.kernels.layout import (
+    BOUND_CHUNK_COUNT,
     COUNT_EVENTS,
     COUNT_LEAF,
     COUNT_MISMATCH,
     DAYS_LEAF,
     LEAF_KIND,
+    MARK_LEAF,
     SUM_LEAF,
     SUM_SCALE,
 )
@@ -30,7 +32,7 @@ from cdp_query.compiled.kernels.sum_leaf import (
     scale_of_sums,
     unsealed_amount,
 )
-from cdp_store.arrays import I64, U8, U32, U64
+from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, leaf
 
 
@@ -51,26 +53,31 @@ def event_leaf(
 
     With `is_narrow` that holds for the rows asked for, few of them; mask[i] means nothing for others.
     """
-    n = mask.shape[0]
-    scale = scale_of_sums(leaf_row, bound, part) if leaf_row[LEAF_KIND] == SUM_LEAF else ANY_SCALE
+    n, kind = mask.shape[0], leaf_row[LEAF_KIND]
+    if kind == COUNT_LEAF and asks_for_any(leaf_row):
+        kind = MARK_LEAF
+    scale = scale_of_sums(leaf_row, bound, part) if kind == SUM_LEAF else ANY_SCALE
     if scale == NO_SUM:
         return False
-    if leaf_row[LEAF_KIND] == COUNT_LEAF:
+    if kind == MARK_LEAF:
+        memory.marks[:n] = np.uint8(0)
+    elif kind == COUNT_LEAF:
         memory.window[:n] = np.uint32(0)
     else:
         memory.sums[:n] = 0  # the same memory as `days`
     walk_chunks(
-        leaf_row[LEAF_KIND], leaf_row, bound, filters, tests, morsel, memory, memory.asked, is_narrow, scale,
-        memory.window, memory.sums, counters,
+        kind, leaf_row, bound, filters, tests, 0, bound[BOUND_CHUNK_COUNT], morsel, memory, memory.asked, 1, is_narrow,
+        scale, memory.window, memory.sums, memory.offsets[0], counters,
     )  # fmt: skip
-    scale = _walk_unsealed(leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, scale, counters)
+    scale = _walk_unsealed(kind, leaf_row, bound, part, filters, tests, morsel, memory, is_narrow, scale, counters)
     if scale == NO_SUM:
         return False
-    return _compare(leaf_row, scale, memory.window[:n], memory.sums[:n], memory.days[:n], mask)
+    return _compare(kind, leaf_row, scale, memory, mask)
 
 
 @leaf
 def _walk_unsealed(
+    kind: int,
     leaf_row: I64,
     bound: I64,
     part: I64,
@@ -83,7 +90,7 @@ def _walk_unsealed(
     counters: I64,
 ) -> int:
     """Adds the unsealed events; returns the scale of sums, NO_SUM if there is none for all of their numbers."""
-    kind, event = leaf_row[LEAF_KIND], -1
+    event = -1
     while True:
         event, row, time = next_unsealed(leaf_row, bound, part, filters, tests, morsel, event + 1)
         if event < 0:
@@ -91,7 +98,9 @@ def _walk_unsealed(
         if is_narrow and not memory.asked[row]:
             continue
         counters[COUNT_EVENTS] += 1
-        if kind == COUNT_LEAF:
+        if kind == MARK_LEAF:
+            memory.marks[row] = np.uint8(1)
+        elif kind == COUNT_LEAF:
             memory.window[row] += np.uint32(1)
         elif kind == DAYS_LEAF:
             memory.days[row] |= day_bit(leaf_row, time)
@@ -107,12 +116,13 @@ def _walk_unsealed(
 
 
 @inlined
-def _compare(leaf_row: I64, scale: int, window: U32, sums: I64, days: U64, mask: U8) -> bool:
-    kind = leaf_row[LEAF_KIND]
-    if kind == COUNT_LEAF:
-        compare_counts(leaf_row, window, mask)
+def _compare(kind: int, leaf_row: I64, scale: int, memory: Memory, mask: U8) -> bool:
+    if kind == MARK_LEAF:
+        compare_marks(leaf_row, memory.marks, mask)
+    elif kind == COUNT_LEAF:
+        compare_counts(leaf_row, memory.window, mask)
     elif kind == DAYS_LEAF:
-        compare_days(leaf_row, days, mask)
+        compare_days(leaf_row, memory.days, mask)
     else:
-        return compare_sums(leaf_row, scale, sums, mask)
+        return compare_sums(leaf_row, scale, memory.sums, mask)
     return True

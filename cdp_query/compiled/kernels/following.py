@@ -15,13 +15,14 @@ from cdp_store.arrays import I64, U8, U32
 from cdp_store.kernels.jit import inlined, leaf
 from cdp_store.limits import MORSEL_BITS, TIME_MAX_MS, TIME_MIN_MS
 
-_ROW_BITS: Final = 12
+BLOCK_BITS: Final = 12
 _TIME_BITS: Final = 50
-_ROWS: Final = 1 << _ROW_BITS
-BLOCKS: Final = 1 << (MORSEL_BITS - _ROW_BITS)  # of rows in a morsel: numbers are comparable inside one
+_ROWS: Final = 1 << BLOCK_BITS
+BLOCKS: Final = 1 << (MORSEL_BITS - BLOCK_BITS)  # of rows in a morsel: numbers are comparable inside one
+_TIME_MASK: Final = (1 << _TIME_BITS) - 1
 _WITHIN_MAX: Final = 1 << (_TIME_BITS - 1)
 
-assert _ROW_BITS + _TIME_BITS + 1 <= 63, "numbers are signed, and rows count from 1"
+assert BLOCK_BITS + _TIME_BITS + 1 <= 63, "numbers are signed, and rows count from 1"
 assert TIME_MAX_MS - TIME_MIN_MS < _WITHIN_MAX, "no two times of a row lie so far apart"
 
 
@@ -32,43 +33,40 @@ def row_key(row: np.uint16) -> int:
 
 
 @leaf
-def block_offsets(rows: U32, begins: U32, places: int, offsets: I64) -> None:
-    """The events of block b are those from offsets[b] to offsets[b + 1]; `rows` ascend, `begins` are theirs."""
-    number, n = np.uint64(0), np.uint64(rows.shape[0])
-    for block in range(BLOCKS):
-        # By halves: rows are many.
-        first, left = np.uint32(block << _ROW_BITS), n - number
-        while left > np.uint64(0):
-            half = left >> np.uint64(1)
-            if rows[number + half] < first:
-                number += half + np.uint64(1)
-                left -= half + np.uint64(1)
-            else:
-                left = half
-        offsets[block] = np.int64(begins[rows[number]]) if number < n else places
-    offsets[BLOCKS] = places
-
-
-@leaf
 def count_earlier(past: I64, past_offsets: I64, events: I64, offsets: I64, loose: int, earlier: U32) -> None:
     """past[: earlier[i]] of a block come before events[i]; those at the same instant too if `loose` is 1.
 
-    Two blocks are compared in turns: each waits for what it loads.
+    Four blocks are compared in turns: each waits for what it loads.
     """
-    for block in range(0, BLOCKS, 2):
+    for block in range(0, BLOCKS, 4):
         i, i_end = np.uint64(offsets[block]), np.uint64(offsets[block + 1])
         p, p_end = np.uint64(past_offsets[block]), np.uint64(past_offsets[block + 1])
         j, j_end = i_end, np.uint64(offsets[block + 2])
         q, q_end = p_end, np.uint64(past_offsets[block + 2])
-        while i < i_end and p < p_end and j < j_end and q < q_end:
+        k, k_end = j_end, np.uint64(offsets[block + 3])
+        r, r_end = q_end, np.uint64(past_offsets[block + 3])
+        m, m_end = k_end, np.uint64(offsets[block + 4])
+        s, s_end = r_end, np.uint64(past_offsets[block + 4])
+        while (
+            i < i_end and p < p_end and j < j_end and q < q_end
+            and k < k_end and r < r_end and m < m_end and s < s_end
+        ):  # fmt: skip
             earlier[i], earlier[j] = np.uint32(p), np.uint32(q)
+            earlier[k], earlier[m] = np.uint32(r), np.uint32(s)
             first, second = np.uint64(past[p] < events[i] + loose), np.uint64(past[q] < events[j] + loose)
+            third, fourth = np.uint64(past[r] < events[k] + loose), np.uint64(past[s] < events[m] + loose)
             p += first
             i += np.uint64(1) - first
             q += second
             j += np.uint64(1) - second
+            r += third
+            k += np.uint64(1) - third
+            s += fourth
+            m += np.uint64(1) - fourth
         _count_rest(past, p, p_end, events, i, i_end, loose, earlier)
         _count_rest(past, q, q_end, events, j, j_end, loose, earlier)
+        _count_rest(past, r, r_end, events, k, k_end, loose, earlier)
+        _count_rest(past, s, s_end, events, m, m_end, loose, earlier)
 
 
 @leaf
@@ -93,37 +91,73 @@ def _count_rest(
 
 @leaf
 def keep_followers(
-    past_starts: I64, past_offsets: I64, events: I64, starts: I64, offsets: I64, earlier: U32, within: int
+    past_starts: I64,
+    past_offsets: I64,
+    events: I64,
+    starts: I64,
+    offsets: I64,
+    earlier: U32,
+    within: int,
+    step: int,
+    carried: U8,
+    carry_before: I64,
+    carry_own: I64,
 ) -> None:
     """Keeps the events that complete an attempt with a later start than every one before: events[: offsets[BLOCKS]].
 
     `past_starts` are those of the step before, `starts` become those of the events that are kept. `offsets` are of all
-    events, then of the kept ones. `within` is the time that an attempt may take; without a limit below 0.
+    events, then of the kept ones. `within` is the time that an attempt may take; without a limit below 0. Of the times
+    before these events, carry_before and carry_own i64[rows] hold the latest starts of attempts that completed the step
+    before, and this one: where carried[row] is at least `step`, and more than that.
     """
-    limit = within if 0 <= within < _WITHIN_MAX else _WITHIN_MAX
+    limit, least = within if 0 <= within < _WITHIN_MAX else _WITHIN_MAX, np.uint8(step)
     kept = np.uint64(0)
     for block in range(BLOCKS):
-        before = np.uint32(past_offsets[block])
+        none, first = np.uint32(past_offsets[block]), np.uint64(block << BLOCK_BITS) - np.uint64(1)
         begin, end = np.uint64(offsets[block]), np.uint64(offsets[block + 1])
         offsets[block] = np.int64(kept)
+        before, before_row = none, first
         for i in range(begin, end):
             now, place = events[i], earlier[i]
-            start = past_starts[np.uint64(place - np.uint32(place > np.uint32(0)))]
+            row = first + (np.uint64(now) >> np.uint64(_TIME_BITS))
+            # Products instead of branches, which could not be predicted; 0 lies longer ago than any limit.
+            here = past_starts[np.uint64(place - np.uint32(place > none))] * np.int64(place > none)
+            start = max(here, carry_before[row] * np.int64(carried[row] >= least))
+            newest = carry_own[row] * np.int64(carried[row] > least)
             events[kept] = now
             starts[kept] = start
             # Another start than that of the event before, or both are kept or left out for the time they took.
-            kept += np.uint64(place > before) & np.uint64(now - start <= limit)
-            before = place
+            is_new = np.uint64(place > before) | np.uint64(row != before_row)
+            kept += is_new & np.uint64(now - start <= limit) & np.uint64(start > newest)
+            before, before_row = place, row
     offsets[BLOCKS] = np.int64(kept)
 
 
 @leaf
-def mark_rows(events: I64, offsets: I64, reached: int, wanted: U8, depth: U8) -> None:
-    """wanted[row] = 1 for the rows of events, 0 for all others; their depth is `reached`."""
-    wanted[:] = np.uint8(0)
-    for block in range(np.uint64(BLOCKS)):
-        first = block << np.uint64(_ROW_BITS)
-        for i in range(np.uint64(offsets[block]), np.uint64(offsets[block + np.uint64(1)])):
-            row = first + np.uint64(events[i] >> _TIME_BITS) - np.uint64(1)
-            wanted[row] = np.uint8(1)
-            depth[row] = np.uint8(reached)
+def mark_reached(events: I64, offsets: I64, reached: int, level: U8, depth: U8) -> None:
+    """level[row] and depth[row] = `reached` at least, for the rows of events."""
+    least = np.uint8(reached)
+    for block in range(BLOCKS):
+        first = np.uint64(block << BLOCK_BITS) - np.uint64(1)
+        for i in range(np.uint64(offsets[block]), np.uint64(offsets[block + 1])):
+            row = first + (np.uint64(events[i]) >> np.uint64(_TIME_BITS))
+            level[row] = max(level[row], least)
+            depth[row] = max(depth[row], least)
+
+
+@leaf
+def carry_starts(events: I64, starts: I64, offsets: I64, reached: int, since_ms: int, carried: U8, carry: I64) -> int:
+    """carry[row] = the start of the row's last event; carried[row] = `reached` at least if that is not before since_ms.
+
+    Returns the number of events whose start is not.
+    """
+    least, found, since = np.uint8(reached), np.uint64(0), max(since_ms, TIME_MIN_MS) - TIME_MIN_MS
+    for block in range(BLOCKS):
+        first = np.uint64(block << BLOCK_BITS) - np.uint64(1)
+        for i in range(np.uint64(offsets[block]), np.uint64(offsets[block + 1])):
+            row = first + (np.uint64(events[i]) >> np.uint64(_TIME_BITS))
+            is_live = (starts[i] & _TIME_MASK) >= since
+            carry[row] = starts[i]
+            carried[row] = max(carried[row], least * np.uint8(is_live))
+            found += np.uint64(is_live)
+    return int(np.int64(found))

@@ -125,7 +125,8 @@ LEAF_UNIT: Final = 24  # ms of a period that counts from the entry; 0: calendar 
 LEAF_PERIODS: Final = 25
 LEAF_TO_THE_END: Final = 26  # a later return counts for the periods before it too
 LEAF_WITH_ENTRY: Final = 27  # a return at the instant of the entry counts
-LEAF_FIELDS: Final = 28
+LEAF_EVEN_MS: Final = 28  # length of all periods; 0: they differ
+LEAF_FIELDS: Final = 29
 
 ATTRIBUTE_LEAF: Final = 0
 COUNT_LEAF: Final = 1
@@ -135,7 +136,8 @@ SEQUENCE_LEAF: Final = 4
 TREND_LEAF: Final = 5
 ENTRY_LEAF: Final = 6
 RETURN_LEAF: Final = 7
-FILL_LEAF: Final = 8  # a pass that gathers the times of events
+MARK_LEAF: Final = 8  # a pass that marks rows with events
+LIST_LEAF: Final = 9  # a pass that lists events by row and time
 
 # The same predicate in one partition.
 BOUND_CHUNKS: Final = 0

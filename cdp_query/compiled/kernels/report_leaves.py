@@ -7,7 +7,6 @@ import numpy as np
 from cdp_query.compiled.kernels.addresses import u8s
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.chunk_walk import note_leaf, walk_leaf
-from cdp_query.compiled.kernels.gathering import list_rows
 from cdp_query.compiled.kernels.layout import (
     BOUND_RETURNED,
     ENTRY_LEAF,
@@ -19,8 +18,8 @@ from cdp_query.compiled.kernels.layout import (
     TREND_LEAF,
 )
 from cdp_query.compiled.kernels.retention_leaf import NEVER, period_of_entries, tally_cohorts
-from cdp_query.compiled.kernels.sequence_leaf import count_wanted, sequence_leaf
-from cdp_query.compiled.kernels.values import copy_mask, count_ones
+from cdp_query.compiled.kernels.sequence_leaf import keep_marked, sequence_leaf
+from cdp_query.compiled.kernels.values import copy_mask, count_ones, list_rows
 from cdp_store.arrays import I64, U8, U64
 from cdp_store.kernels.jit import inlined, leaf
 from cdp_store.limits import MORSEL_BITS
@@ -63,8 +62,8 @@ def ordered_leaf(
     if is_report:
         want_population(tables.parts[number], morsel, wanted)
         tally_depths(wanted, depth, length, memory.scratch[:n], results.output)
-        results.output[length + 1] += count_wanted(
-            tables, memory, results, number, argument + length + 1, 0, morsel, counters, wanted
+        results.output[length + 1] += keep_marked(
+            tables, memory, results, number, argument + length + 1, morsel, counters, wanted
         )
     least = 1 if is_report else length
     for row in range(n):
@@ -166,7 +165,7 @@ def return_leaf(
     _begin_returns(tables.bounds[number, argument, BOUND_RETURNED], morsel, memory.days[:n])
     note_leaf(tables, results, number, argument, counters)
     walk_leaf(tables, memory, number, argument, RETURN_LEAF, morsel, mask, False, memory.window, entries, counters)
-    tally_cohorts(leaf_row, rows, entries, periods, days, memory.runs, results.output)
+    tally_cohorts(leaf_row, rows, entries, periods, days, memory.chosen, results.output)
 
 
 @leaf

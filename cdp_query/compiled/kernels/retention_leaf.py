@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import i64s, u32s
-from cdp_query.compiled.kernels.event_periods import period_of, period_table, rows_of_events
+from cdp_query.compiled.kernels.event_periods import period_of, period_table, periods_of_events, rows_of_events
 from cdp_query.compiled.kernels.event_walk import run_arrays
 from cdp_query.compiled.kernels.layout import (
     CHUNK_BASE_MS,
@@ -25,28 +25,41 @@ NEVER = 1 << 62  # of a row without an entry
 
 
 @leaf
-def _enter(
-    run_rows: U16, run_starts: U32, times: AnyArray, base: int, first: int, last: int, passes: U8, entries: I64
-) -> None:
-    origin, is_masked = np.uint64(run_starts[first]), passes.shape[0] > 0
+def _enter(run_rows: U16, run_starts: U32, times: AnyArray, base: int, first: int, last: int, entries: I64) -> None:
     for run in range(np.uint64(first), np.uint64(last)):
-        i, stop = np.uint64(run_starts[run]), np.uint64(run_starts[run + np.uint64(1)])
-        # A run is in order of time: its first event that passes is its earliest.
-        while is_masked and i < stop and not passes[i - origin]:
-            i += np.uint64(1)
-        if i < stop:
-            entries[run_rows[run]] = min(entries[run_rows[run]], base + np.int64(times[i]))
+        # A run is in order of time: its first event is its earliest.
+        row, time = run_rows[run], base + np.int64(times[np.uint64(run_starts[run])])
+        entries[row] = min(entries[row], time)
 
 
 @leaf
-def enter_chunk(chunk: I64, first: int, last: int, passes: U8, entries: I64) -> None:
-    """entries[row] = the earlier of it and the first event of the row's run that passes."""
+def _enter_passing(times: AnyArray, base: int, start: int, passes: U8, rows: U16, entries: I64) -> None:
+    # Over events, not runs: how many come before the first that passes cannot be predicted.
+    for i in range(np.uint64(rows.shape[0])):
+        row, time = rows[i], base + np.int64(times[np.uint64(start) + i])
+        entries[row] = min(entries[row], time if passes[i] else NEVER)
+
+
+@leaf
+def enter_chunk(chunk: I64, first: int, last: int, passes: U8, rows: U16, entries: I64) -> None:
+    """entries[row] = the earlier of it and the first event of the row's run that passes.
+
+    `passes` is empty if all do. `rows` u16 is working memory.
+    """
     run_rows, run_starts = run_arrays(chunk, last)
     base, events, address = chunk[CHUNK_BASE_MS], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
+    wide, narrow = i64s(address, events), u32s(address, events)
+    if passes.shape[0] == 0:
+        if chunk[CHUNK_IS_WIDE]:
+            _enter(run_rows, run_starts, wide, base, first, last, entries)
+        else:
+            _enter(run_rows, run_starts, narrow, base, first, last, entries)
+        return
+    own, start = rows[: rows_of_events(run_rows, run_starts, first, last, rows)], int(np.int64(run_starts[first]))
     if chunk[CHUNK_IS_WIDE]:
-        _enter(run_rows, run_starts, i64s(address, events), base, first, last, passes, entries)
+        _enter_passing(wide, base, start, passes, own, entries)
     else:
-        _enter(run_rows, run_starts, u32s(address, events), base, first, last, passes, entries)
+        _enter_passing(narrow, base, start, passes, own, entries)
 
 
 @leaf
@@ -76,12 +89,11 @@ def _return(
     passes: U8,
     entries: I64,
     periods: I32,
+    event_periods: U32,
     returned: U64,
 ) -> None:
     is_masked, to_the_end, unit = passes.shape[0] > 0, int(leaf_row[LEAF_TO_THE_END] != 0), leaf_row[LEAF_UNIT]
     last, delay, inverse = leaf_row[LEAF_PERIODS] - 1, int(leaf_row[LEAF_WITH_ENTRY] == 0), 1.0 / max(unit, 1)
-    edges, blocks, bits = period_table(leaf_row)
-    end = edges[edges.shape[0] - 1] - edges[0] - 1
     # Over events, not runs, and without a branch for each: which of them come after an entry cannot be predicted.
     for i in range(np.uint64(rows.shape[0])):
         row, time = rows[i], int(base + np.int64(times[np.uint64(start) + i]))
@@ -89,8 +101,7 @@ def _return(
         if unit:
             period = _elapsed(gap, unit, inverse)
         else:
-            own = period_of(edges, blocks, bits, int(min(max(time - edges[0], 0), end)))
-            period = int(np.int64(own)) - int(np.int64(periods[row]))
+            period = int(np.int64(event_periods[i])) - int(np.int64(periods[row]))
         counts = int(gap >= delay) & (int(period <= last) | to_the_end)
         if is_masked:
             counts &= int(np.int64(passes[i]))
@@ -107,20 +118,23 @@ def return_chunk(
     rows: U16,
     entries: I64,
     periods: I32,
+    event_periods: U32,
     returned: U64,
 ) -> None:
     """Sets bit p of returned[row] for each event of the row's run in the p-th period after its entry.
 
-    `rows` u16 is working memory.
+    `rows` u16 and `event_periods` u32 are working memory.
     """
     run_rows, run_starts = run_arrays(chunk, last)
     base, events, address = chunk[CHUNK_BASE_MS], chunk[CHUNK_EVENTS], chunk[CHUNK_TIMES]
     own = rows[: rows_of_events(run_rows, run_starts, first, last, rows)]
-    start = int(np.int64(run_starts[first]))
+    start, wide, narrow = int(np.int64(run_starts[first])), i64s(address, events), u32s(address, events)
+    if not leaf_row[LEAF_UNIT]:
+        periods_of_events(leaf_row, chunk, start, event_periods[: own.shape[0]])
     if chunk[CHUNK_IS_WIDE]:
-        _return(leaf_row, i64s(address, events), base, start, own, passes, entries, periods, returned)
+        _return(leaf_row, wide, base, start, own, passes, entries, periods, event_periods, returned)
     else:
-        _return(leaf_row, u32s(address, events), base, start, own, passes, entries, periods, returned)
+        _return(leaf_row, narrow, base, start, own, passes, entries, periods, event_periods, returned)
 
 
 @leaf

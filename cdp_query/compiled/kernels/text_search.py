@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.compiled.kernels.addresses import i64s, u8s, u16s, u32s
+from cdp_query.compiled.kernels.addresses import i64s, prefetch, u8s, u16s, u32s
 from cdp_query.compiled.kernels.layout import (
     COLUMN_BASE,
     COLUMN_COUNT,
@@ -32,9 +32,9 @@ from cdp_query.compiled.kernels.layout import (
     U16_VALUES,
     U32_VALUES,
 )
-from cdp_query.compiled.kernels.values import count_ones
+from cdp_query.compiled.kernels.values import count_ones, list_rows
 from cdp_query.kernels.substring import strings_containing
-from cdp_store.arrays import I64, U8
+from cdp_store.arrays import I64, U8, U32
 from cdp_store.kernels.jit import inlined, leaf
 from cdp_store.kernels.words import word_at
 
@@ -44,6 +44,7 @@ _ONES = np.uint64(0x0101010101010101)
 _TOPS = np.uint64(0x8080808080808080)
 _WORD = 8
 _MANY = 7  # a string costs that many times as much if it is searched alone
+_AHEAD = 12  # strings
 
 
 @inlined
@@ -53,10 +54,11 @@ def is_searched(test: I64) -> bool:
 
 
 @leaf
-def search_texts(columns: I64, first: int, last: int, test: I64, asked: U8, counters: I64) -> None:
+def search_texts(columns: I64, first: int, last: int, test: I64, asked: U8, chosen: U32, counters: I64) -> None:
     """Decides, in the table of a test, the strings of the rows asked for; `columns` are those of one morsel.
 
-    If so many rows ask that it is faster, all strings are searched in one pass over their bytes.
+    If so many rows ask that it is faster, all strings are searched in one pass over their bytes. `chosen` u32[rows] is
+    working memory.
     """
     search, count = i64s(test[_SLOT + SLOT_DECIMALS], SEARCH_FIELDS), test[_SLOT + SLOT_COUNT]
     table, seen = u8s(test[_SLOT + SLOT_ADDRESS], count), u8s(search[SEARCH_SEEN], count)
@@ -68,17 +70,39 @@ def search_texts(columns: I64, first: int, last: int, test: I64, asked: U8, coun
         return
     for number in range(first, last):
         column = columns[number]
-        if column[COLUMN_KIND] != _STRING:
-            continue
-        for i in range(min(asked.shape[0], column[COLUMN_COUNT])):
-            if asked[i]:
-                # Rows without a string may hold any code.
-                code = np.uint64(_code_at(column, i))
-                if code < np.uint64(count) and not seen[code]:
-                    seen[code] = np.uint8(1)
-                    start, stop = _span_of(search, int(np.int64(code)))
-                    counters[COUNT_BYTES] += stop - start
-                    table[code] = np.uint8(_contains(search, start, stop))
+        if column[COLUMN_KIND] == _STRING and count > 0:
+            n = min(asked.shape[0], column[COLUMN_COUNT])
+            codes = chosen[: _choose_codes(column, asked[:n], seen, chosen)]
+            counters[COUNT_BYTES] += _search_each(search, codes, seen, table)
+
+
+@leaf
+def _choose_codes(column: I64, asked: U8, seen: U8, chosen: U32) -> int:
+    """chosen[:n] = the codes of the rows asked for that have not been searched; returns n."""
+    rows, found = chosen[: list_rows(asked, chosen)], np.uint64(0)
+    for number in range(np.uint64(rows.shape[0])):
+        # Rows without a string may hold any code.
+        code = np.uint64(_code_at(column, int(np.int64(rows[number]))))
+        is_known = code < np.uint64(seen.shape[0])
+        chosen[found] = np.uint32(code)
+        found += np.uint64(is_known) & np.uint64(seen[code * np.uint64(is_known)] == np.uint8(0))
+    return int(np.int64(found))
+
+
+@leaf
+def _search_each(search: I64, codes: U32, seen: U8, table: U8) -> int:
+    """Searches strings one by one; returns their bytes."""
+    read, n = 0, codes.shape[0]
+    for each in range(n):
+        # They lie anywhere in memory: what is asked for ahead is there when its turn comes.
+        ahead = _span_of(search, int(np.int64(codes[min(each + _AHEAD, n - 1)])))[0]
+        prefetch(search[SEARCH_DATA] + ahead)
+        code = codes[each]
+        start, stop = _span_of(search, int(np.int64(code)))
+        seen[code] = np.uint8(1)
+        table[code] = np.uint8(_contains(search, start, stop))
+        read += stop - start
+    return read
 
 
 @inlined

@@ -38,7 +38,7 @@ from cdp_query.compiled.kernels.layout import (
     U8_VALUES,
     U16_VALUES,
 )
-from cdp_store.arrays import I64, U8, AnyArray
+from cdp_store.arrays import I64, U8, U32, AnyArray
 from cdp_store.kernels.jit import inlined, leaf
 
 _U8_MAX = (1 << 8) - 1
@@ -54,6 +54,16 @@ def copy_mask(source: U8, mask: U8) -> None:
     """mask[i] = source[i]; an assignment of slices would allocate, for the case that they overlap."""
     for i in range(mask.shape[0]):
         mask[i] = source[i]
+
+
+@leaf
+def list_rows(wanted: U8, rows: U32) -> int:
+    """rows[:n] = the rows that are wanted; returns n."""
+    found = np.uint64(0)
+    for row in range(np.uint64(wanted.shape[0])):
+        rows[found] = np.uint32(row)
+        found += np.uint64(wanted[row])
+    return int(np.int64(found))
 
 
 @leaf
