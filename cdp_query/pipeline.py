@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,8 +18,6 @@ from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.registry import check_report, evaluate_report
 from cdp_query.reports.value_keys import ValueKey
 from cdp_query.rules import rewrite
-from cdp_store.arrays import Bools
-from cdp_store.ids import AttributeId
 from cdp_store.memory.view import PartitionView
 
 
@@ -75,21 +72,8 @@ def evaluate_all(
     known = names.known_to(*(view.schema for view in views))
     values, rest = dict[ValueKey, int](), 0
     if isinstance(question, tree.Breakdown):
-        values, rest = _broken_down(question.attribute, views, found.masks, binder.context.as_of_ms)
+        values, rest = breakdown(views, found.masks, question.attribute, binder.context.as_of_ms, capped)
     return Partial(population, count, values=values, known=known, stats=found.stats, rest=rest)
-
-
-def _broken_down(
-    name: str, views: Sequence[PartitionView], masks: Sequence[Bools], instant_ms: int
-) -> tuple[dict[ValueKey, int], int]:
-    """(members by value of an attribute, members with values beyond those that a breakdown keeps)."""
-    counts, rest = Counter[ValueKey](), 0
-    for view, mask in zip(views, masks, strict=True):
-        attribute = view.schema.attributes.get(name)
-        counts.update(breakdown(view, mask, None if attribute is None else AttributeId(attribute), instant_ms))
-        kept, beyond = capped(counts)
-        counts, rest = Counter(kept), rest + beyond
-    return dict(counts), rest
 
 
 def _reported(

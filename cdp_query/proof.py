@@ -19,7 +19,7 @@ from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_profiles import BoundChanged, BoundUnchanged, BoundValueAt, BoundWas
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.find_members import find_rows
-from cdp_query.compiled.run import population_of
+from cdp_query.compiled.populations import population_of
 from cdp_query.evaluate.completed_attempt import find_attempt
 from cdp_query.evaluate.execute import Checkpoint
 from cdp_query.evaluate.ruled_attempts import candidates_of, under_plain_rules

@@ -17,7 +17,7 @@ from cdp_query.bind.bound_counts import BoundAggregate, BoundCount
 from cdp_query.bind.bound_events import BoundEvents, BoundFilter, BoundProperty, FilterAll, FilterAny, FilterNot
 from cdp_query.bind.bound_measures import BoundExpression
 from cdp_query.bind.bound_profiles import FilterDistance
-from cdp_query.bind.names import Names, names_of
+from cdp_query.bind.names import Names, names_of, numbers_of
 from cdp_query.bind.twins import twins_of
 from cdp_query.calendar.windows import Interval, fixed_ms, resolve, zone
 from cdp_query.errors import QueryInvalid
@@ -25,7 +25,7 @@ from cdp_query.limits import SEQUENCE_STEPS_MAX
 from cdp_query.matching.matcher import Matcher
 from cdp_query.matching.matchers import compile_condition
 from cdp_query.matching.ranges import range_of
-from cdp_query.tree.walk import descendants
+from cdp_query.tree.walk import descendants, predicates
 from cdp_store.memory.schema import SchemaReading
 
 NO_SCHEMA = SchemaReading({}, {}, {})
@@ -46,14 +46,27 @@ class _Written:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """For each part with a twin, by id, the id of the first one written alike; `every_event`: a part is about all."""
+
+    twins: Mapping[int, int]
+    every_event: bool
+
+    @classmethod
+    def of(cls, segment: tree.Node) -> SegmentFacts:
+        """The facts of a segment."""
+        return cls(twins_of(segment), any(isinstance(part, tree.Inactive) for part in predicates(segment)))
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Facts that depend on a tree alone, by the ids of its parts: kept beside a tree that is asked again and again.
 
     Each is kept with its part, so that no other part can ever have the same id.
     """
 
-    twins: dict[int, tuple[tree.Node, Mapping[int, int]]] = field(default_factory=dict)
-    names: dict[int, tuple[tree.Question, Names]] = field(default_factory=dict)
+    segments: dict[int, tuple[tree.Node, SegmentFacts]] = field(default_factory=dict)
+    names: dict[int, tuple[tree.Question, Names, SchemaReading]] = field(default_factory=dict)
     matchers: dict[int, tuple[tree.Condition, Matcher]] = field(default_factory=dict)  # of conditions without a time
 
 
@@ -68,6 +81,7 @@ class Binder:
     findings: Findings = field(default_factory=Findings)
     _matchers: dict[int, Matcher] = field(default_factory=dict)
     _intervals: dict[int, Interval] = field(default_factory=dict)
+    _bindings: dict[int, Binding] = field(default_factory=dict)  # by the id of the schema, which each holds
 
     def bind(
         self,
@@ -81,17 +95,29 @@ class Binder:
         Parts that are written alike are one bound node, with the number of the first. Predicates `skipped`, by number,
         stand for everyone.
         """
-        found = self.findings.twins.get(id(node))
+        return self._node(node, schema, _Written(count(first), self.facts(node).twins, skipped))
+
+    def facts(self, segment: tree.Node) -> SegmentFacts:
+        """Facts that follow from the form of a segment."""
+        found = self.findings.segments.get(id(segment))
         if found is None:
-            found = self.findings.twins[id(node)] = node, twins_of(node)
-        return self._node(node, schema, _Written(count(first), found[1], skipped))
+            found = self.findings.segments[id(segment)] = segment, SegmentFacts.of(segment)
+        return found[1]
 
     def names(self, question: tree.Question) -> Names:
         """Every name the question mentions."""
+        return self._named(question)[1]
+
+    def numbers(self, question: tree.Question) -> SchemaReading:
+        """Numbers for these names."""
+        return self._named(question)[2]
+
+    def _named(self, question: tree.Question) -> tuple[tree.Question, Names, SchemaReading]:
         known = self.findings.names.get(id(question))
         if known is None:
-            known = self.findings.names[id(question)] = question, names_of(question)
-        return known[1]
+            names = names_of(question)
+            known = self.findings.names[id(question)] = question, names, numbers_of(names)
+        return known
 
     def bind_sequence(self, report: tree.Funnel | tree.SequenceTest, schema: SchemaReading) -> bound.BoundSequence:
         """The bound form of a funnel's steps."""
@@ -172,6 +198,8 @@ class Binder:
                 return bound.BoundEveryone(own)
             case tree.AttributeTest(name, condition):
                 return bound.BoundAttribute(own, schema.attributes.get(name), self._matcher(condition))
+            case tree.Did() | tree.CountTest() | tree.AggregateTest() | tree.OccurrenceTest():
+                return self._about_events(node, schema, own)
             case tree.InSegment(name):
                 raise QueryInvalid(f"the segment {name!r} was not written out; only a router knows named segments")
             case tree.HourTest() | tree.WeekdayTest():
@@ -184,11 +212,11 @@ class Binder:
                 return self.attempts(node, schema, own)
             case tree.ExpressionTest():
                 return bind_expression_test(node, own, self._binding(schema))
-        if isinstance(node, tree.EventTest):
-            return bind_event_test(node, own, self._binding(schema))
-        if isinstance(node, tree.DistanceTest | tree.BucketTest | tree.HistoryTest):
+            case tree.DistanceTest() | tree.BucketTest():
+                return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
+        if isinstance(node, tree.HistoryTest):
             return bind_profile_test(node, schema.attributes, self.context, self._matcher, own)
-        return self._about_events(node, schema, own)
+        return bind_event_test(node, own, self._binding(schema))
 
     def _about_events(
         self,
@@ -223,14 +251,17 @@ class Binder:
         )
 
     def _binding(self, schema: SchemaReading) -> Binding:
-        return Binding(
-            self.context,
-            schema,
-            lambda events: self._events(events, schema),
-            self._interval,
-            self._matcher,
-            lambda where: self._filter(where, schema),
-        )
+        known = self._bindings.get(id(schema))
+        if known is None:
+            known = self._bindings[id(schema)] = Binding(
+                self.context,
+                schema,
+                lambda events: self._events(events, schema),
+                self._interval,
+                self._matcher,
+                lambda where: self._filter(where, schema),
+            )
+        return known
 
     def _events(self, events: tree.Events, schema: SchemaReading) -> BoundEvents:
         names = (schema.events.get(name) for name in dict.fromkeys(events.names))

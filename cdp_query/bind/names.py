@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cdp_query import tree
@@ -26,17 +26,31 @@ class Names:
     def known_to(self, *schemas: SchemaReading) -> Names:
         """The names that any of the schemas knows."""
         return Names(
-            _known(self.events, [each.events for each in schemas]),
-            _known(self.properties, [each.properties for each in schemas]),
-            _known(self.attributes, [each.attributes for each in schemas]),
+            _known(self.events, (each.events for each in schemas)),
+            _known(self.properties, (each.properties for each in schemas)),
+            _known(self.attributes, (each.attributes for each in schemas)),
         )
 
 
 NO_NAMES = Names()
 
 
-def _known(names: frozenset[str], tables: Sequence[Container[str]]) -> frozenset[str]:
-    return frozenset(name for name in names if any(name in table for table in tables)) if names else names
+def _known(names: frozenset[str], tables: Iterable[Mapping[str, int]]) -> frozenset[str]:
+    unknown = set(names)
+    for table in tables:
+        if not unknown:
+            break
+        unknown -= table.keys()
+    return names - unknown if unknown else names
+
+
+def numbers_of(names: Names) -> SchemaReading:
+    """Numbers for the names of a question, in their order."""
+
+    def number(known: frozenset[str]) -> Mapping[str, int]:
+        return {name: place for place, name in enumerate(sorted(known))}
+
+    return SchemaReading(number(names.events), number(names.properties), number(names.attributes))
 
 
 def names_of(question: tree.Question) -> Names:

@@ -12,9 +12,9 @@ from cdp_query.tree.walk import predicates
 
 def twins_of(segment: tree.Node) -> Mapping[int, int]:
     """For each part with a twin, by id, the id of the first one written alike; includes parts inside groups."""
-    alike = defaultdict[str, list[tree.Node]](list)
-    kinds = Counter(type(leaf) for leaf in predicates(segment))
-    for leaf in predicates(segment):
+    alike, leaves = defaultdict[str, list[tree.Node]](list), list(predicates(segment))
+    kinds = Counter(map(type, leaves))
+    for leaf in leaves:
         if kinds[type(leaf)] > 1:
             # Equality would not do: 1 == 1.0 == True in Python, not in a question.
             alike[repr(leaf)].append(leaf)

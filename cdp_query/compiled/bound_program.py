@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -23,14 +26,8 @@ from cdp_query.bind.bound_profiles import FilterDistance
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.descriptors import (
     ChunkTable,
-    ColumnTable,
     address_of,
-    attribute_table,
-    change_table,
-    chunk_table_of,
     mask_table,
-    property_table,
-    since_table,
     unsealed_fields,
 )
 from cdp_query.compiled.kernels.layout import (
@@ -44,7 +41,8 @@ from cdp_query.compiled.kernels.layout import (
     TEST_FIELDS,
 )
 from cdp_query.compiled.program_parts import Leaf, Program, Test
-from cdp_query.compiled.value_tests import test_row
+from cdp_query.compiled.sources import BOUND_ROW, EventKey, attribute_source, event_source, past_source
+from cdp_query.compiled.value_tests import UNKNOWN, Tested, TestRows
 from cdp_query.evaluate.needs import check_bytes
 from cdp_query.scan.dropped import note_dropped
 from cdp_query.scan.scan import filter_mask
@@ -52,7 +50,7 @@ from cdp_query.scan.user_windows import anchored
 from cdp_query.stats import NodeStats
 from cdp_store.arrays import I64, Bools
 from cdp_store.memory.schema import SchemaReading
-from cdp_store.memory.view import CHANGE_VALUE, PartitionView
+from cdp_store.memory.view import PartitionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +63,8 @@ class Names:
 
     @classmethod
     def of(cls, numbers: SchemaReading) -> Names:
-        """The names in the order of their numbers."""
-        return cls(*(tuple(sorted(known, key=known.__getitem__)) for known in _tables(numbers)))
-
-
-def _tables(numbers: SchemaReading) -> tuple[Mapping[str, int], ...]:
-    return numbers.events, numbers.properties, numbers.attributes
+        """The names in the order of their numbers, in which they are listed."""
+        return cls(tuple(numbers.events), tuple(numbers.properties), tuple(numbers.attributes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,129 +91,165 @@ def bind_program(
     instant_ms: int,
 ) -> BoundProgram:
     """Looks up the names of a program in each partition."""
-    parts, bounds, tests = list[tuple[int, ...]](), list[list[_Row]](), bytearray()
-    stats = defaultdict[tuple[int, int], NodeStats](NodeStats)
-    events_of = [(leaf, [names.events[at] for at in leaf.names]) for leaf in program.leaves]
-    kept, events_max, first_row = list[object](views), 0, 0
-    for number, (view, population) in enumerate(zip(views, populations, strict=True)):
+    parts, kept, first_row = list[bytes](), list[object](views), 0
+    for view, population in zip(views, populations, strict=True):
         kept.append(population)
-        mask = 0 if population is None else address_of(population)
-        parts.append((view.row_count, mask, first_row, *unsealed_fields(view)))
+        parts.append(_PART.pack(view.row_count, 0 if population is None else address_of(population), first_row))
+        parts.append(unsealed_fields(view))
         first_row += view.row_count
-        one = _OneView(number, view, names, instant_ms, stats, kept)
-        tables = [one.chunks(leaf, events) for leaf, events in events_of]
-        _check_steps(program, tables)
-        bounds.append([one.leaf(leaf, table) for leaf, table in zip(program.leaves, tables, strict=True)])
+    binding = _Binding(views, names, instant_ms, defaultdict(NodeStats), kept)
+    tables, bounds = list[Sequence[ChunkTable | None]](), list[list[bytes]]()
+    for leaf in program.leaves:
+        found, rows = binding.leaf(leaf)
+        tables.append(found)
+        bounds.append(rows)
+    _check_steps(program, tables)
+    for view in views:
         if view.summaries:
-            one.note_dropped(program)
-        for test in program.tests:
-            tests += one.test(test, program, tables[test.leaf])
-        for table in tables:
-            if table is not None and table.events_max > events_max:
-                events_max = table.events_max
+            binding.note_dropped(program)
+            break
+    tests = [binding.test(test, program, tables[test.leaf]) for test in program.tests]
     shape = len(views)
     return BoundProgram(
-        np.array(parts, np.int64).reshape(shape, PART_FIELDS),
-        np.array(bounds, np.int64).reshape(shape, len(program.leaves), BOUND_FIELDS),
-        np.frombuffer(tests, np.int64).reshape(shape, len(program.tests), TEST_FIELDS),
-        stats,
-        events_max,
+        _joined([parts]).reshape(shape, PART_FIELDS),
+        _joined(zip(*bounds, strict=True)).reshape(shape, len(program.leaves), BOUND_FIELDS),
+        _joined(zip(*tests, strict=True)).reshape(shape, len(program.tests), TEST_FIELDS),
+        binding.stats,
+        max((table.events_max for found in tables for table in found if table is not None), default=0),
         kept,
     )
 
 
-def _check_steps(program: Program, tables: Sequence[ChunkTable | None]) -> None:
+def _joined(rows: Iterable[Iterable[bytes]]) -> I64:
+    """Rows of all partitions, one after the other; joining bytes costs a tenth of making an array of integers."""
+    # A bytearray, because kernels are compiled for arrays that can be written.
+    table: I64 = np.frombuffer(bytearray().join(chain.from_iterable(rows)), np.int64)
+    return table
+
+
+def _check_steps(program: Program, tables: Sequence[Sequence[ChunkTable | None]]) -> None:
     """Raises QueryTooLarge if the events of all steps in one partition may take too much memory."""
-    events = 0
-    for leaf, row, table in zip(program.leaves, program.rows, tables, strict=True):
-        if leaf.is_gathered and row[LEAF_KIND] == COUNT_LEAF and table is not None:
-            events += table.events_between(row[LEAF_FIRST_MS], row[LEAF_LAST_MS])
-    check_bytes(_LISTED * events)
+    steps = [
+        (row, found)
+        for leaf, row, found in zip(program.leaves, program.rows, tables, strict=True)
+        if leaf.is_gathered and row[LEAF_KIND] == COUNT_LEAF
+    ]
+    rows = [row for row, _ in steps]
+    for own in zip(*(found for _, found in steps), strict=True):
+        events = sum([table.events for table in own if table is not None])
+        check_bytes(_LISTED * events, exactly=partial(_listed_bytes, rows, own))
 
 
-_Row = tuple[int, ...]
+def _listed_bytes(rows: Sequence[Sequence[int]], tables: Sequence[ChunkTable | None]) -> int:
+    windows = [(row[LEAF_FIRST_MS], row[LEAF_LAST_MS]) for row in rows]
+    found = zip(windows, tables, strict=True)
+    return _LISTED * sum(table.events_between(*window) for window, table in found if table is not None)
+
+
 _LISTED: Final = 28  # bytes an event at most: its number, its start, a place to merge it, and events before it
-_READS_NOTHING: Final[_Row] = (0,) * BOUND_FIELDS
+_PART: Final = struct.Struct("=3q")  # PART_ROWS to PART_FIRST_ROW
+_INSTANT: Final = struct.Struct("=q")  # BOUND_INSTANT
+_READS_NOTHING: Final = BOUND_ROW.pack(*(0,) * BOUND_FIELDS)
 
 
 @dataclass(slots=True)
-class _OneView:
-    number: int
-    view: PartitionView
+class _Binding:
+    views: Sequence[PartitionView]
     names: Names
     instant_ms: int
     stats: Mapping[tuple[int, int], NodeStats]
     kept: list[object]
+    attributes: dict[int, tuple[list[ChunkTable | None], list[bytes], list[Tested]]] = field(default_factory=dict)
 
-    def chunks(self, leaf: Leaf, events: Sequence[str]) -> ChunkTable | None:
-        """The chunks that a leaf reads: of events, or of the values that an attribute had before."""
+    def leaf(self, leaf: Leaf) -> tuple[Sequence[ChunkTable | None], list[bytes]]:
+        """By partition the chunks that a leaf reads, of events or of the values that an attribute had, and its row."""
         if leaf.attribute is not None:
-            return self._older_values(leaf.attribute)
-        if not events:
-            return None
-        table = chunk_table_of(self.view, events, is_gathered=leaf.is_gathered)
-        self.kept.append(table)
-        return table
+            return self._attribute(leaf.attribute)[:2]
+        if not leaf.names:
+            return [None] * len(self.views), [_READS_NOTHING] * len(self.views)
+        key = self._events_of(leaf, leaf.property)
+        sources = [event_source(view, key) for view in self.views]
+        self.kept += sources
+        return [source.chunks for source in sources], [source.row for source in sources]
 
-    def _attribute(self, number: int) -> int | None:
-        return self.view.schema.attributes.get(self.names.attributes[number])
+    def _events_of(self, leaf: Leaf, prop: int | None) -> EventKey:
+        names = tuple([self.names.events[at] for at in leaf.names])
+        return EventKey(names, None if prop is None else self.names.properties[prop], leaf.is_gathered)
 
-    def _older_values(self, number: int) -> ChunkTable | None:
-        attribute = self._attribute(number)
-        current = None if attribute is None else self.view.attributes.get(attribute)
-        if attribute is None or current is None or current.latest_ms <= self.instant_ms:
-            return None
-        return change_table(self.view, attribute)
-
-    def leaf(self, leaf: Leaf, table: ChunkTable | None) -> _Row:
-        if table is None:
-            return _READS_NOTHING
-        if leaf.attribute is not None:
-            return self._past(leaf.attribute, table)
-        known, columns = self._property(leaf.property), (0, 0)
-        if known is not None:
-            found = property_table(self.view, table, known)
-            self.kept.append(found)
-            columns = found.addresses
-        return (*table.fields, -1 if known is None else known, *columns, 0, table.events, 0, 0, 0)
-
-    def _past(self, number: int, table: ChunkTable) -> _Row:
-        attribute = self._attribute(number)
-        assert attribute is not None, "asked before"
-        since, values = since_table(self.view, attribute), property_table(self.view, table, CHANGE_VALUE)
-        self.kept += [table, since, values]
-        times = self.instant_ms, address_of(since.rows)
-        return (*table.fields, CHANGE_VALUE, *values.addresses, 0, table.events, 0, *times)
+    def _attribute(self, number: int) -> tuple[list[ChunkTable | None], list[bytes], list[Tested]]:
+        """By partition the older values of an attribute where some are asked for, the row of a leaf, and of a test."""
+        known = self.attributes.get(number)
+        if known is None:
+            known = self.attributes[number] = [], [], []
+            tables, rows, tested = known
+            for view in self.views:
+                source = attribute_source(view, self.names.attributes[number])
+                self.kept.append(source)
+                if source is None or source.latest_ms <= self.instant_ms:
+                    tables.append(None)
+                    rows.append(_READS_NOTHING)
+                    tested.append(UNKNOWN if source is None else source.tested)
+                else:
+                    past = past_source(view, source)
+                    self.kept.append(past)
+                    tables.append(past.chunks)
+                    rows.append(past.row[0] + _INSTANT.pack(self.instant_ms) + past.row[1])
+                    tested.append(past.tested)
+        return known
 
     def note_dropped(self, program: Program) -> None:
         """Counts the profiles with dropped events that leaves would gather; other leaves never meet any.
 
         Those of returns are counted with the report: they depend on the entries of the partition.
         """
-        for leaf, row in zip(program.leaves, program.rows, strict=True):
-            if leaf.is_gathered and row[LEAF_KIND] != RETURN_LEAF:
-                events = BoundEvents(self._ids(leaf.names), None)
-                note_dropped(self.view, events, _interval_of(row), self.stats[self.number, leaf.node])
+        for number, view in enumerate(self.views):
+            for leaf, row in zip(program.leaves, program.rows, strict=True):
+                if view.summaries and leaf.is_gathered and row[LEAF_KIND] != RETURN_LEAF:
+                    events = BoundEvents(_OwnFilter(view, self.names).events(leaf.names), None)
+                    note_dropped(view, events, _interval_of(row), self.stats[number, leaf.node])
 
-    def test(self, test: Test, program: Program, table: ChunkTable | None) -> bytes:
-        leaf, columns, older, key = program.leaves[test.leaf], None, None, None
-        stats = self.stats[self.number, leaf.node]
+    def test(self, test: Test, program: Program, tables: Sequence[ChunkTable | None]) -> list[bytes]:
+        """The rows of a test by partition; `tables` are the chunks that its leaf reads."""
+        leaf = program.leaves[test.leaf]
         if test.key is None:
-            if table is not None:
-                columns = self._masks(leaf, table, _interval_of(program.rows[test.leaf]), stats)
-        elif test.is_attribute:
-            key = self._attribute(test.key)
-            if key is not None:
-                columns = attribute_table(self.view, key)
-                older = None if table is None else property_table(self.view, table, CHANGE_VALUE)
-        else:
-            key = self._property(test.key)
-            if key is not None and table is not None:
-                columns = property_table(self.view, table, key)
-        return test_row(test.values, key, columns, older, self.view, stats, self.kept, attribute=test.is_attribute)
+            return self._own_filter(test, leaf, program.rows[test.leaf], tables)
+        rows = TestRows(test.values, self.views, leaf.node, self.stats, self.kept, test.is_attribute)
+        if test.is_attribute:
+            return rows.of(self._attribute(test.key)[2])
+        key = self._events_of(leaf, test.key)
+        sources = [event_source(view, key) for view in self.views]
+        self.kept += sources
+        return rows.of([source.tested for source in sources])
 
-    def _masks(self, leaf: Leaf, table: ChunkTable, interval: Interval, stats: NodeStats) -> ColumnTable:
-        """A column of flags for each chunk that the interval touches: the events that pass the leaf's own filter."""
+    def _own_filter(
+        self, test: Test, leaf: Leaf, row: Sequence[int], tables: Sequence[ChunkTable | None]
+    ) -> list[bytes]:
+        """The rows of a test of flags that Python makes: whether events pass the leaf's own filter."""
+        rows, interval = list[bytes](), _interval_of(row)
+        for number, (view, table) in enumerate(zip(self.views, tables, strict=True)):
+            tested = UNKNOWN
+            if table is not None:
+                masks = _OwnFilter(view, self.names).masks(leaf, table, interval, self.stats[number, leaf.node])
+                columns = mask_table(masks)
+                self.kept += [masks, columns]
+                tested = Tested.of_flags(columns)
+            rows.append(test.values.negated + tested.head + test.values.joined)
+        return rows
+
+
+def _interval_of(row: Sequence[int]) -> Interval:
+    return Interval(row[LEAF_FIRST_MS], row[LEAF_LAST_MS])
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnFilter:
+    """Filters that kernels cannot test, with the ids of one partition."""
+
+    view: PartitionView
+    names: Names
+
+    def masks(self, leaf: Leaf, table: ChunkTable, interval: Interval, stats: NodeStats) -> list[Bools | None]:
+        """For each chunk that the interval touches: the events that pass the leaf's own filter."""
         assert leaf.where is not None, "the test is of such a filter"
         started = time.perf_counter_ns()
         where = anchored(BoundEvents((), self._bound(leaf.where)), self.view, stats).where
@@ -229,11 +259,14 @@ class _OneView:
             for chunk in table.chunks
         ]
         stats.nanoseconds += time.perf_counter_ns() - started
-        self.kept.append(masks)
-        return mask_table(masks)
+        return masks
+
+    def events(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        """The ids of the events that the partition knows."""
+        found = (self.view.schema.events.get(self.names.events[number]) for number in numbers)
+        return tuple(name for name in found if name is not None)
 
     def _bound(self, where: BoundFilter) -> BoundFilter:
-        """A filter with the ids of this partition."""
         match where:
             case FilterAll(items) | FilterAny(items):
                 return replace(where, items=tuple(map(self._bound, items)))
@@ -246,7 +279,7 @@ class _OneView:
             case FilterUserWindow(first_of, attribute):
                 if first_of is not None:
                     inside = None if first_of.where is None else self._bound(first_of.where)
-                    first_of = BoundEvents(self._ids(first_of.names), inside)
+                    first_of = BoundEvents(self.events(first_of.names), inside)
                 return replace(
                     where, first_of=first_of, attribute=None if attribute is None else self._attribute(attribute)
                 )
@@ -255,10 +288,5 @@ class _OneView:
     def _property(self, number: int | None) -> int | None:
         return None if number is None else self.view.schema.properties.get(self.names.properties[number])
 
-    def _ids(self, numbers: Sequence[int]) -> tuple[int, ...]:
-        found = (self.view.schema.events.get(self.names.events[number]) for number in numbers)
-        return tuple(name for name in found if name is not None)
-
-
-def _interval_of(row: Sequence[int]) -> Interval:
-    return Interval(row[LEAF_FIRST_MS], row[LEAF_LAST_MS])
+    def _attribute(self, number: int) -> int | None:
+        return self.view.schema.attributes.get(self.names.attributes[number])

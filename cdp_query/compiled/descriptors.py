@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, cast
 
 import numpy as np
+import pyarrow as pa
 
 from cdp_query.compiled.kernels.layout import (
     CHUNK_EVENTS,
@@ -28,9 +31,10 @@ from cdp_query.matching.ranges import INT_MAX, INT_MIN
 from cdp_store.arrays import I64, U16, AnyArray, Bools
 from cdp_store.columns.column import EventColumn
 from cdp_store.events.chunk import EventChunk
-from cdp_store.limits import MORSEL_BITS
+from cdp_store.limits import MORSEL_BITS, TIME_MAX_MS, TIME_MIN_MS
 from cdp_store.memory.view import PartitionView
 from cdp_store.profiles.attributes import AttributeBlock
+from cdp_store.profiles.change_times import TimesReading
 from cdp_store.values import Kind
 
 _DTYPES: Final[Mapping[str, int]] = {
@@ -42,14 +46,20 @@ _DTYPES: Final[Mapping[str, int]] = {
     "<f8": F64_VALUES,
 }
 _NO_SCALE: Final = -1
+NO_ORDER: Final = TIME_MAX_MS - TIME_MIN_MS
 _OF_CHUNK: Final = (-1, Kind.UNSET)  # a key that no column has
 _CHANGES: Final = "changes"
+_CREATED: Final = "created"
 _FIRST_SET: Final = "first set"
+_NO_COLUMN: Final = bytes(8 * COLUMN_FIELDS)
+_UNSEALED: Final = "unsealed"
 
 
 def address_of(array: AnyArray) -> int:
-    """Address of an array's memory."""
-    return int(array.__array_interface__["data"][0])
+    """Address of an array's memory; the array must be contiguous."""
+    # A sixth of what the array's own interface takes, and a question asks for dozens.
+    address: int = pa.py_buffer(array).address
+    return address
 
 
 def _chunk_row(chunk: EventChunk) -> bytes:
@@ -81,12 +91,8 @@ def _table(rows: list[bytes], fields: int) -> I64:
     return table
 
 
-def column_table(column: EventColumn) -> I64:
-    """A table of one column: i64[1, COLUMN_FIELDS]."""
-    return _table([_column_row(column)], COLUMN_FIELDS)
-
-
-def _column_row(column: EventColumn) -> bytes:
+def column_row(column: EventColumn) -> bytes:
+    """The row of a column in a table of them."""
     values, is_float = column.values, column.values.dtype.kind == "f"
     return _packed(
         int(column.kind),
@@ -121,8 +127,8 @@ class ChunkTable:
     """Chunks of some event names in one partition: rows i64[chunks, CHUNK_FIELDS], numbers u16[names].
 
     `fields` are BOUND_CHUNKS to BOUND_NAME_COUNT; no chunk has more than `events_max` events, and all have `events`.
-    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk;
-    below 0 none does.
+    `key` tells it from the other tables of a view. No event lies more than `overlap_ms` before one of an earlier chunk,
+    and below 0 none does; it is NO_ORDER for chunks that are not in order of time.
     """
 
     chunks: tuple[EventChunk, ...]
@@ -149,7 +155,7 @@ def chunk_table(view: PartitionView, names: tuple[int, ...], *, is_gathered: boo
             chunks = tuple(sorted((chunk for name in names for chunk in view.event_chunks(name)), key=_first_ms))
         else:
             chunks = tuple(chunk for name in names for chunk in view.events.sealed.get(name, ()))
-        known = _kept_table(view, key, chunks, names)
+        known = _kept_table(view, key, chunks, names, is_gathered=is_gathered)
     return known
 
 
@@ -161,15 +167,19 @@ def change_table(view: PartitionView, attribute: int) -> ChunkTable:
 
 
 def _kept_table(
-    view: PartitionView, key: tuple[object, ...], chunks: tuple[EventChunk, ...], names: tuple[int, ...]
+    view: PartitionView,
+    key: tuple[object, ...],
+    chunks: tuple[EventChunk, ...],
+    names: tuple[int, ...],
+    *,
+    is_gathered: bool = False,
 ) -> ChunkTable:
     rows = _table([_chunk_row(chunk) for chunk in chunks], CHUNK_FIELDS)
     numbers: U16 = np.array(names, np.uint16)
     fields = (address_of(rows), len(chunks), address_of(numbers), len(names))
-    sizes = rows[:, CHUNK_EVENTS]
-    made = ChunkTable(
-        chunks, key, rows, numbers, fields, int(sizes.max(initial=0)), int(sizes.sum()), _overlap_ms(rows)
-    )
+    sizes = rows[:, CHUNK_EVENTS].tolist()
+    overlap_ms = _overlap_ms(rows) if is_gathered else NO_ORDER
+    made = ChunkTable(chunks, key, rows, numbers, fields, max(sizes, default=0), sum(sizes), overlap_ms)
     # Two questions may make it at once: one table stays, and both use it.
     return cast(ChunkTable, view.tables.setdefault(key, made))
 
@@ -182,12 +192,6 @@ def _overlap_ms(rows: I64) -> int:
 
 def _first_ms(chunk: EventChunk) -> int:
     return chunk.first_ms
-
-
-def chunk_table_of(view: PartitionView, names: Iterable[str], *, is_gathered: bool = False) -> ChunkTable:
-    """The chunks of the events that a partition knows of these names."""
-    known = view.schema.events
-    return chunk_table(view, tuple(known[name] for name in names if name in known), is_gathered=is_gathered)
 
 
 def property_table(view: PartitionView, table: ChunkTable, prop: int) -> ColumnTable:
@@ -206,7 +210,7 @@ def _property_rows(chunk: EventChunk, prop: int) -> list[bytes]:
         if key[0] == prop:
             row = chunk.described.get(key)
             if row is None:
-                row = chunk.described[key] = _column_row(chunk.columns[key])
+                row = chunk.described[key] = column_row(chunk.columns[key])
             rows.append(row)
     return rows
 
@@ -214,7 +218,7 @@ def _property_rows(chunk: EventChunk, prop: int) -> list[bytes]:
 def mask_table(masks: Iterable[Bools | None]) -> ColumnTable:
     """A column of flags for each chunk that has a mask, which must be kept alive."""
     parts = ([] if mask is None else [EventColumn(Kind.BOOL, mask.view(np.uint8), None, 0, 0, 0, 1)] for mask in masks)
-    return _column_table([_column_row(column) for column in columns] for columns in parts)
+    return _column_table([column_row(column) for column in columns] for columns in parts)
 
 
 def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
@@ -222,26 +226,15 @@ def attribute_table(view: PartitionView, attribute: int) -> ColumnTable:
     key = ("attribute", attribute)
     known = view.tables.get(key)
     if not isinstance(known, ColumnTable):
-        parts = [_attribute_rows(block) for block in _blocks(view, attribute)]
+        parts = [attribute_rows(block) for block in _blocks(view, attribute)]
         parts += [[]] * ((view.row_count >> MORSEL_BITS) + 1 - len(parts))
         known = cast(ColumnTable, view.tables.setdefault(key, _column_table(parts)))
     return known
 
 
-def first_set_table(view: PartitionView) -> I64:
-    """The columns of the times when attributes were first set, by morsel; zeros if none ever were."""
-    known = view.tables.get(_FIRST_SET)
-    if not isinstance(known, np.ndarray):
-        columns = [morsel.first_set for morsel in view.times.morsels]
-        nothing = bytes(8 * COLUMN_FIELDS)
-        made = _table([nothing if column is None else _column_row(column) for column in columns], COLUMN_FIELDS)
-        known = cast(I64, view.tables.setdefault(_FIRST_SET, made))
-    return known
-
-
 @dataclass(frozen=True, slots=True)
 class SinceTable:
-    """Since when the values of an attribute hold: rows i64[morsels, SINCE_FIELDS]; `kept` are columns they name."""
+    """Since when something holds: rows i64[morsels, SINCE_FIELDS]; `kept` are the tables that they name."""
 
     rows: I64
     kept: tuple[I64, ...]
@@ -252,28 +245,51 @@ def since_table(view: PartitionView, attribute: int) -> SinceTable:
     key = ("since", attribute)
     known = view.tables.get(key)
     if not isinstance(known, SinceTable):
-        all_first = first_set_table(view)
-        kept, rows = [all_first], list[tuple[int, ...]]()
-        blocks = _blocks(view, attribute)
-        for number, morsel in enumerate(view.times.morsels):
-            block = blocks[number] if number < len(blocks) else None
-            changed = None if block is None else block.changed
-            first = 0 if morsel.first_set is None else address_of(all_first[number])
-            if changed is None:
-                rows.append((first, 0, 0, 0, 0))
-            else:
-                own = _column_address(changed.column, kept)
-                rows.append((first, address_of(changed.rows), address_of(changed.times), len(changed.rows), own))
-        table: I64 = np.array(rows, np.int64).reshape(-1, SINCE_FIELDS)
-        known = cast(SinceTable, view.tables.setdefault(key, SinceTable(table, tuple(kept))))
+        changed = [None if block is None else block.changed for block in _blocks(view, attribute)]
+        known = cast(SinceTable, view.tables.setdefault(key, _since_table(view, changed)))
+    return known
+
+
+def created_table(view: PartitionView) -> SinceTable:
+    """The times when profiles were created, by morsel."""
+    known = view.tables.get(_CREATED)
+    if not isinstance(known, SinceTable):
+        made = _since_table(view, [morsel.created for morsel in view.times.morsels])
+        known = cast(SinceTable, view.tables.setdefault(_CREATED, made))
+    return known
+
+
+def _since_table(view: PartitionView, differing: Sequence[TimesReading | None]) -> SinceTable:
+    """The times when attributes were first set, or those that differ."""
+    all_first = _first_set_table(view)
+    kept, rows = [all_first], list[bytes]()
+    for number, morsel in enumerate(view.times.morsels):
+        first = 0 if morsel.first_set is None else address_of(all_first[number])
+        own = differing[number] if number < len(differing) else None
+        if own is None:
+            rows.append(_packed(first, 0, 0, 0, 0))
+        else:
+            places = (address_of(own.rows), address_of(own.times), len(own.rows))
+            rows.append(_packed(first, *places, _column_address(own.column, kept)))
+    return SinceTable(_table(rows, SINCE_FIELDS), tuple(kept))
+
+
+def _first_set_table(view: PartitionView) -> I64:
+    """The columns of the times when attributes were first set, by morsel; zeros if none ever were."""
+    known = view.tables.get(_FIRST_SET)
+    if not isinstance(known, np.ndarray):
+        columns = [morsel.first_set for morsel in view.times.morsels]
+        made = _table([_NO_COLUMN if column is None else column_row(column) for column in columns], COLUMN_FIELDS)
+        known = cast(I64, view.tables.setdefault(_FIRST_SET, made))
     return known
 
 
 def _column_address(column: EventColumn | None, kept: list[I64]) -> int:
     if column is None:
         return 0
-    kept.append(column_table(column))
-    return address_of(kept[-1])
+    table = _table([column_row(column)], COLUMN_FIELDS)
+    kept.append(table)
+    return address_of(table)
 
 
 def _blocks(view: PartitionView, attribute: int) -> tuple[AttributeBlock | None, ...]:
@@ -281,36 +297,31 @@ def _blocks(view: PartitionView, attribute: int) -> tuple[AttributeBlock | None,
     return () if reading is None else reading.blocks
 
 
-def _attribute_rows(block: AttributeBlock | None) -> list[bytes]:
+def attribute_rows(block: AttributeBlock | None) -> list[bytes]:
+    """The rows of a block's columns, in their order, kept with the block."""
     if block is None:
         return []
     for kind, column in block.columns.items():
         if kind not in block.described:
-            block.described[kind] = _column_row(column)
+            block.described[kind] = column_row(column)
     return [block.described[kind] for kind in block.columns]
 
 
 def _column_table(parts: Iterable[list[bytes]]) -> ColumnTable:
     parts = list(parts)
     flat = [row for rows in parts for row in rows]
-    offsets: I64 = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum([len(rows) for rows in parts], out=offsets[1:])
+    offsets: I64 = np.frombuffer(array("q", accumulate(map(len, parts), initial=0)), np.int64)
     rows = _table(flat, COLUMN_FIELDS)
     addresses = address_of(offsets), address_of(rows)
     return ColumnTable(rows, offsets, addresses, frozenset(rows[:, COLUMN_KIND].tolist()))
 
 
-def unsealed_fields(view: PartitionView) -> tuple[int, ...]:
+def unsealed_fields(view: PartitionView) -> bytes:
     """PART_DELTA and the fields after it."""
-    known = view.tables.get("unsealed")
-    if not isinstance(known, tuple):
+    known = view.tables.get(_UNSEALED)
+    if not isinstance(known, bytes):
         delta = view.events.delta
         delta.delta.note_scan()
         arrays = (delta.rows, delta.names, delta.times, delta.ends, delta.keys, delta.kinds, delta.raws)
-        known = view.tables["unsealed"] = (len(delta), *(address_of(array) for array in arrays))
+        known = view.tables[_UNSEALED] = _packed(len(delta), *[address_of(each) for each in arrays])
     return known
-
-
-def has_texts(kinds: frozenset[int], view: PartitionView, kind: Kind, *, unsealed: bool) -> bool:
-    """True if strings or lists of this kind may be read: in a column, or in an unsealed event."""
-    return int(kind) in kinds or (unsealed and len(view.events.delta) > 0)

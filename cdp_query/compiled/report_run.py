@@ -13,12 +13,13 @@ from cdp_query.bind.bind import Binder
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.bound_program import Names
-from cdp_query.compiled.descriptors import ChunkTable, chunk_table_of
+from cdp_query.compiled.descriptors import ChunkTable
 from cdp_query.compiled.find_members import find_members
 from cdp_query.compiled.kernels.layout import CHUNK_FIRST_MS, CHUNK_LAST_MS, DO_LEAF, DO_NOTE, DO_OR
+from cdp_query.compiled.populations import populations_of
 from cdp_query.compiled.program_parts import Program
-from cdp_query.compiled.run import Checkpoint, Reported, population_of, run
-from cdp_query.compiled.shape import numbered_names
+from cdp_query.compiled.run import Checkpoint, Reported, run
+from cdp_query.compiled.sources import EventKey, event_source
 from cdp_query.stats import REPORT, Meter
 from cdp_query.tree.walk import operands
 from cdp_store.arrays import I64, Bools
@@ -48,8 +49,8 @@ class ReportRun:
         cls, report: tree.Funnel | tree.Report, views: Sequence[PartitionView], binder: Binder, checkpoint: Checkpoint
     ) -> ReportRun:
         """The run of a report."""
-        populations = [population_of(view, binder.context) for view in views]
-        names = numbered_names(binder.names(report))
+        populations = populations_of(views, binder.context)
+        names = binder.numbers(report)
         return cls(views, populations, binder, checkpoint, names, Names.of(names))
 
     def partitions(self) -> Iterator[tuple[PartitionView, Bools]]:
@@ -92,9 +93,9 @@ class ReportRun:
         """Milliseconds that an event may lie before one of an earlier chunk."""
         return max(table.overlap_ms for table in self._tables(events))
 
-    def _tables(self, events: BoundEvents) -> Iterator[ChunkTable]:
-        names = [self.known.events[at] for at in events.names]
-        return (chunk_table_of(view, names, is_gathered=True) for view in self.views)
+    def _tables(self, events: BoundEvents) -> list[ChunkTable]:
+        key = EventKey(tuple([self.known.events[at] for at in events.names]), None, True)
+        return [event_source(view, key).chunks for view in self.views]
 
     def program(self) -> Program:
         """A program without any leaf yet."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from cdp_query.compiled.bound_program import BoundProgram, Names, bind_program
-from cdp_query.compiled.descriptors import address_of, first_set_table
+from cdp_query.compiled.descriptors import address_of
 from cdp_query.compiled.kernels.arguments import Memory, Results, Tables
 from cdp_query.compiled.kernels.following import BLOCKS
 from cdp_query.compiled.kernels.layout import (
@@ -28,16 +28,14 @@ from cdp_query.compiled.kernels.layout import (
     COUNT_TRUE,
     COUNTERS,
 )
-from cdp_query.compiled.kernels.population import mark_set_by
 from cdp_query.compiled.kernels.program import run_program
 from cdp_query.compiled.kernels.sequence_leaf import STEP_FIELDS
 from cdp_query.compiled.kernels.step_events import PILES, SLACK
 from cdp_query.compiled.program_parts import Program
 from cdp_query.stats import Meter, NodeStats
 from cdp_query.tree import Context
-from cdp_store.arrays import I64, U8, Bools
-from cdp_store.ids import ANONYMOUS_ID
-from cdp_store.limits import MORSEL_BITS, MORSEL_ROWS
+from cdp_store.arrays import I64, Bools
+from cdp_store.limits import MORSEL_ROWS
 from cdp_store.memory.view import PartitionView
 
 _ROWS_AT_ONCE: Final = 1 << 20  # a caller that has gone away is noticed between calls
@@ -66,31 +64,6 @@ class Reported:
 _NO_REPORT: Final = Reported(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def population_of(view: PartitionView, context: Context) -> Bools | None:
-    """U of semantics.md: bool[row_count]; None if that is every row."""
-    if context.include_anonymous and not view.hidden.size:
-        for morsel in view.times.morsels:
-            if morsel.latest_created_ms > context.as_of_ms:
-                break
-        else:
-            return None
-    mask = _created_by(view, context.as_of_ms)
-    return mask if context.include_anonymous else mask & ~view.named_by(ANONYMOUS_ID)
-
-
-def _created_by(view: PartitionView, instant_ms: int) -> Bools:
-    """PartitionView.created_by, its one long loop in a kernel."""
-    mask: U8 = np.empty(view.row_count, np.uint8)
-    mark_set_by(first_set_table(view), instant_ms, mask)
-    created: Bools = mask.view(np.bool_)
-    for number, morsel in enumerate(view.times.morsels):
-        if morsel.created is not None:
-            rows, differing = morsel.created.given()
-            created[(number << MORSEL_BITS) + rows.astype(np.int64)] = differing <= instant_ms
-    created[view.hidden] = False
-    return created
-
-
 def run(
     program: Program,
     names: Names,
@@ -115,9 +88,8 @@ def run(
             _close(work, part, mask_of)
     elapsed = time.perf_counter_ns() - started
     ends = accumulate(view.row_count for view in views)
-    members = [
-        work.results.members[end - view.row_count : end].view(np.bool_) for view, end in zip(views, ends, strict=True)
-    ]
+    all_members = work.results.members.view(np.bool_)
+    members = [all_members[end - view.row_count : end] for view, end in zip(views, ends, strict=True)]
     counts = [(whole, found) for whole, found in work.results.counts.tolist()]
     return Evaluated(members, counts, work.stats(elapsed))
 

@@ -17,7 +17,7 @@ from cdp_query.bind.bind_event_tests import BoundPhases, BoundRecency
 from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurrence
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, BoundMeasure
-from cdp_query.bind.names import Names as Mentioned
+from cdp_query.bind.names import numbers_of
 from cdp_query.calendar.periods import periods_over
 from cdp_query.calendar.windows import Interval
 from cdp_query.compiled.kernels.layout import (
@@ -48,7 +48,6 @@ from cdp_query.compiled.value_tests import is_testable, value_test
 from cdp_query.matching.ranges import INT_MAX, INT_MIN, Number, Range, range_of
 from cdp_query.scan.decimal_sums import sum_bounds
 from cdp_query.tree import Aggregate, Measured, Occurrence, Op
-from cdp_query.tree.walk import predicates
 from cdp_store.limits import DAY_MS, TIME_MIN_MS
 from cdp_store.memory.schema import SchemaReading
 from cdp_store.memory.view import PartitionView
@@ -58,19 +57,10 @@ _SLOTS_MAX: Final = 64
 
 def numbered(segment: tree.Node, binder: Binder, views: Sequence[PartitionView]) -> SchemaReading:
     """Numbers for the names of a segment; where it is about every event, for those of all partitions."""
+    if not binder.facts(segment).every_event:
+        return binder.numbers(segment)
     names = binder.names(segment)
-    if any(isinstance(part, tree.Inactive) for part in predicates(segment)):
-        names = replace(names, events=names.events.union(*(view.schema.events for view in views)))
-    return numbered_names(names)
-
-
-def numbered_names(names: Mentioned) -> SchemaReading:
-    """Numbers for the names of a question."""
-
-    def number(known: frozenset[str]) -> Mapping[str, int]:
-        return {name: place for place, name in enumerate(sorted(known))}
-
-    return SchemaReading(number(names.events), number(names.properties), number(names.attributes))
+    return numbers_of(replace(names, events=names.events.union(*(view.schema.events for view in views))))
 
 
 def dropped_events(names: SchemaReading, views: Sequence[PartitionView]) -> frozenset[int]:

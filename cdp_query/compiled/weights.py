@@ -11,7 +11,7 @@ from cdp_query.bind.bound_counts import BoundAggregate, BoundCount, BoundOccurre
 from cdp_query.bind.bound_events import BoundEvents
 from cdp_query.bind.bound_measures import BoundExpressionTest, measures_of
 from cdp_query.compiled.bound_program import Names
-from cdp_query.compiled.descriptors import chunk_table_of
+from cdp_query.compiled.sources import EventKey, event_source
 from cdp_store.memory.view import PartitionView
 
 _RUN = 1.0  # per event, in units of one row compared: runs alone are read
@@ -26,7 +26,13 @@ class Weights:
 
     views: Sequence[PartitionView]
     names: Names
+    rows: int
     _sizes: dict[tuple[int, ...], int] = field(default_factory=dict)  # events by names
+
+    @classmethod
+    def of(cls, views: Sequence[PartitionView], names: Names) -> Weights:
+        """The sizes of these partitions."""
+        return cls(views, names, sum([view.row_count for view in views]))
 
     def weigh(self, node: bound.BoundNode) -> float:
         """The estimate of a part."""
@@ -36,23 +42,20 @@ class Weights:
             case bound.BoundNot(item=item):
                 return self.weigh(item)
             case BoundCount(events=events) | BoundOccurrence(events=events):
-                return self._rows() + self._events(events) * (_RUN if events.where is None else _EVENT)
+                return self.rows + self._events(events) * (_RUN if events.where is None else _EVENT)
             case BoundRecency(events=events) | BoundPhases(events=events) | BoundAggregate(events=events):
-                return self._rows() + self._events(events) * _EVENT
+                return self.rows + self._events(events) * _EVENT
             case bound.BoundSequence(steps=steps):
-                return self._rows() + _FOLLOWED * sum(map(self._events, steps))
+                return self.rows + _FOLLOWED * sum(map(self._events, steps))
             case BoundExpressionTest(left=left):
-                return self._rows() + _EVENT * sum(self._events(part.events) for part in measures_of(left))
+                return self.rows + _EVENT * sum(self._events(part.events) for part in measures_of(left))
             case bound.BoundAttribute(matcher=matcher) if matcher.substring is not None:
-                return self._rows() * _SEARCHED
-        return self._rows()
-
-    def _rows(self) -> int:
-        return sum(view.row_count for view in self.views)
+                return self.rows * _SEARCHED
+        return self.rows
 
     def _events(self, events: BoundEvents) -> int:
         known = self._sizes.get(events.names)
         if known is None:
-            names = [self.names.events[at] for at in events.names]
-            known = self._sizes[events.names] = sum(chunk_table_of(view, names).events for view in self.views)
+            key = EventKey(tuple([self.names.events[at] for at in events.names]), None, False)
+            known = self._sizes[events.names] = sum([event_source(view, key).chunks.events for view in self.views])
         return known

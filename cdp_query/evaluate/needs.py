@@ -6,7 +6,7 @@ generously; tests compare the bounds with actual allocations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from cdp_query.bind import bound
@@ -48,8 +48,13 @@ def check_report_needs(events: Iterable[BoundEvents], view: PartitionView, bytes
     check_bytes(view.row_count * _ROW + _GATHERED * sum(_count(one, _EVER, view) for one in events), bytes_max)
 
 
-def check_bytes(needed: int, bytes_max: int = PART_BYTES_MAX) -> None:
-    """Raises QueryTooLarge if a part of a question needs more memory in one partition than one may."""
+def check_bytes(needed: int, bytes_max: int = PART_BYTES_MAX, *, exactly: Callable[[], int] | None = None) -> None:
+    """Raises QueryTooLarge if a part of a question needs more memory in one partition than one may.
+
+    Where `needed` is no more than a quick upper bound, `exactly` counts.
+    """
+    if needed > bytes_max and exactly is not None:
+        needed = exactly()
     if needed > bytes_max:
         raise QueryTooLarge(
             f"a part of this question may need {needed // MIB:,} MiB of memory in one partition, and at most"

@@ -144,6 +144,37 @@ def copy_spans(data: U8, starts: I64, offsets: I64, out: U8) -> None:
 
 
 @kernel
+def lists_holding(data: U8, starts: I64, texts: U8, ends: I64, every: bool, found: U8) -> None:
+    """found[i] = the list at starts[i] has any of some texts among its items, or `every` one of them.
+
+    `texts` are back to back, ends i64[n] where each ends. Every byte of the lists once.
+    """
+    met = np.empty(ends.shape[0], np.uint8)
+    for i in range(starts.shape[0]):
+        met[:] = 0
+        missing = ends.shape[0] if every else min(ends.shape[0], 1)
+        _, size, at = read_token(data, starts[i])
+        for _ in range(size):
+            kind, length, inside = read_token(data, at)
+            if kind != STRING:
+                at = past_value(data, at)
+                continue
+            at, begin = inside + length, 0
+            for wanted in range(ends.shape[0]):
+                end = ends[wanted]
+                same = met[wanted] == 0 and end - begin == length
+                for j in range(length if same else 0):
+                    if data[inside + j] != texts[begin + j]:
+                        same = False
+                        break
+                if same:
+                    met[wanted] = 1
+                    missing -= 1
+                begin = end
+        found[i] = missing <= 0 and (every or ends.shape[0] > 0)
+
+
+@kernel
 def equal_spans(data: U8, starts: I64, sizes: I64, wanted: U8, found: U8) -> None:
     """found[i] = 1 where the sizes[i] bytes of data from starts[i] on are `wanted`."""
     for i in range(starts.shape[0]):

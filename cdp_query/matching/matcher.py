@@ -79,4 +79,4 @@ class Matcher:
             self.lists(PackedLists(data, starts[first : first + _LISTS_AT_ONCE]))
             for first in range(0, count, _LISTS_AT_ONCE)
         ]
-        return np.concatenate([np.zeros(0, np.bool_), *parts])
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.bool_), *parts])

@@ -23,7 +23,7 @@ from cdp_query.matching.item_masks import any_item_holds, values_holding
 from cdp_query.matching.items_matcher import items_matcher
 from cdp_query.matching.masks import range_mask
 from cdp_query.matching.matcher import Matcher, TextDecision
-from cdp_query.matching.packed_lists import PackedLists
+from cdp_query.matching.packed_lists import PackedLists, PackedTexts
 from cdp_query.matching.ranges import Range, range_of
 from cdp_query.matching.versions import version_decision
 from cdp_store.arrays import Bools
@@ -51,7 +51,7 @@ def compile_condition(condition: tree.Condition, context: tree.Context) -> Match
         case tree.Exists(negated):
             return Matcher(everything=True, negated=negated)
         case tree.ListTest(op, values):
-            return _list_test(op, [_compare(tree.Op.EQ, value, False, context) for value in values])
+            return _list_test(op, _of_texts(values), [_compare(tree.Op.EQ, value, False, context) for value in values])
         case tree.SizeTest(op, size):
             return _size_test(op, size)
         case tree.VersionTest(op, version):
@@ -157,28 +157,45 @@ def _union(matchers: Sequence[Matcher]) -> Matcher:
 
 def _with_items(matcher: Matcher) -> Matcher:
     """The same condition on lists: it holds if it holds for any item."""
+    literals, plain = matcher.literals, matcher.numbers or matcher.times or matcher.flags
+
+    def decide(lists: PackedLists) -> Bools:
+        if literals is None or plain:
+            return any_item_holds(lists, matcher)
+        return lists.holding(PackedTexts.of(literals), every=False)
+
     return Matcher(
         matcher.numbers,
         matcher.times,
         matcher.flags,
         matcher.text,
-        lambda lists: any_item_holds(lists, matcher),
+        decide,
         literals=matcher.literals,
         substring=matcher.substring,
         typed=matcher.typed,
     )
 
 
-def _list_test(op: tree.ListOp, wanted: Sequence[Matcher]) -> Matcher:
-    join = np.logical_and if op is tree.ListOp.HAS_ALL else np.logical_or
+def _of_texts(values: Sequence[tree.Literal]) -> tuple[str, ...] | None:
+    """The values if all are texts, which kernels find without a look at any other item."""
+    texts = tuple(value for value in values if isinstance(value, str))
+    return texts if len(texts) == len(values) else None
+
+
+def _list_test(op: tree.ListOp, texts: tuple[str, ...] | None, wanted: Sequence[Matcher]) -> Matcher:
+    every, negated = op is tree.ListOp.HAS_ALL, op is tree.ListOp.HAS_NONE
+    if texts is not None:
+        wanted_texts = PackedTexts.of(texts)
+        return Matcher(lists=lambda lists: lists.holding(wanted_texts, every=every), negated=negated)
+    join = np.logical_and if every else np.logical_or
 
     def decide(lists: PackedLists) -> Bools:
         owners, items = lists.items()
         found = [lists.any_item(owners, values_holding(items, one)) for one in wanted]
-        start: Bools = np.full(len(lists), op is tree.ListOp.HAS_ALL)
+        start: Bools = np.full(len(lists), every)
         return reduce(join, found, start)
 
-    return Matcher(lists=decide, negated=op is tree.ListOp.HAS_NONE)
+    return Matcher(lists=decide, negated=negated)
 
 
 def _size_test(op: tree.Op, size: int) -> Matcher:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,21 @@ class PackedValues:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedTexts:
+    """Texts back to back: ends i64[n]."""
+
+    data: U8
+    ends: I64
+
+    @staticmethod
+    def of(texts: Iterable[str]) -> PackedTexts:
+        """These texts."""
+        encoded = [text.encode() for text in texts]
+        ends: I64 = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+        return PackedTexts(np.frombuffer(bytearray().join(encoded), np.uint8), ends)
+
+
+@dataclass(frozen=True, slots=True)
 class PackedLists:
     """Lists that begin at positions of some bytes: starts i64[n]."""
 
@@ -93,6 +108,12 @@ class PackedLists:
         starts: I64 = np.empty(int(sizes.sum()), np.int64)
         packed.item_starts(self.data, self.starts, starts)
         return np.repeat(np.arange(len(self)), sizes), PackedValues.at(self.data, starts)
+
+    def holding(self, wanted: PackedTexts, *, every: bool) -> Bools:
+        """Mask of the lists with any of some texts among their items, or with every one: bool[n]."""
+        found: U8 = np.empty(len(self), np.uint8)
+        packed.lists_holding(self.data, self.starts, wanted.data, wanted.ends, every, found)
+        return found.view(np.bool_)
 
     def any_item(self, owners: I64, holds: Bools) -> Bools:
         """Mask of the lists with an item that `holds`: bool[n]; `owners` and `holds` are aligned with `items`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,10 +50,14 @@ class Range:
 
     def mantissas(self, scale: int) -> tuple[int, int]:
         """The integers m with m / 10**scale (rounded to float64) inside, as a closed interval."""
+        return self.mantissas_of((scale,))[0]
+
+    def mantissas_of(self, scales: Iterable[int]) -> list[tuple[int, int]]:
+        """The same for several scales."""
         low, high = self.floats()
         if math.isnan(low) or low > high:
-            return 1, 0
-        return _first_mantissa(low, 10.0**scale), -_first_mantissa(-high, 10.0**scale)
+            return [(1, 0) for _ in scales]
+        return [(_first_mantissa(low, 10.0**scale), -_first_mantissa(-high, 10.0**scale)) for scale in scales]
 
 
 def range_of(op: Op, value: Number) -> Range:

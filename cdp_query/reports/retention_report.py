@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
@@ -87,13 +87,16 @@ def _evaluate(report: tree.Retention, run: ReportRun) -> tuple[int, RetentionPar
         return 0, RetentionPart({})
     entered = Interval(*extremes.tolist())
     check_shown(report.unit, entered.first_ms, entered.last_ms, bound.tz)  # before tables of all cohorts are built
-    by_view = np.split(entries, np.cumsum([view.row_count for view in run.views])[:-1])
-    at_once, stats = list[Bools](), run.meter.node(REPORT)
+    ends = accumulate(view.row_count for view in run.views)
+    by_view = [entries[end - view.row_count : end] for view, end in zip(run.views, ends, strict=True)]
+    at_once, stats, is_disjoint = list[Bools](), run.meter.node(REPORT), _is_disjoint(bound)
     is_calendar = report.start is PeriodStart.CALENDAR
     is_by_kernels = report.periods <= RETURNS_MAX if is_calendar else report.unit in _ELAPSED_MS
     for view, entry in zip(run.views, by_view, strict=True):
+        if is_disjoint and not view.summaries:
+            continue
         own = _bind(report, run.binder, view.schema)
-        if not _is_disjoint(bound):
+        if not is_disjoint:
             at_once.append(_returned_at_once(view, own, entry, stats))
         if view.summaries and is_by_kernels:
             last_ms = _last_return_ms(own, int(entry.max(where=entry != NEVER, initial=-NEVER)), report.periods)
@@ -254,14 +257,10 @@ def _count_rows(chunk: EventChunk, mask: Bools, counts: U32) -> None:
 
 
 def _part(cohorts: Periods, users: I64, cells: I64, latest: I64) -> RetentionPart:
-    return RetentionPart(
-        {
-            int(cohorts.edges_ms[number]): RetentionCohort(
-                int(users[number]), tuple(cells[number].tolist()), int(latest[number])
-            )
-            for number in np.flatnonzero(users)
-        }
-    )
+    held = np.flatnonzero(users)
+    columns = (cohorts.edges_ms[held], users[held], cells[held], latest[held])
+    found = zip(*(column.tolist() for column in columns), strict=True)
+    return RetentionPart({start: RetentionCohort(size, tuple(counts), last) for start, size, counts, last in found})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -22,7 +21,7 @@ from cdp_query.scan.terms import Terms
 from cdp_store.arrays import I64, Bools
 from cdp_store.values import Kind
 
-_SLACK: Final = Fraction(1, 1 << 51)
+_ONE: Final = 1 << 51  # 1 / _ONE is the slack
 _TOTAL_MAX: Final = 1 << 62
 
 
@@ -70,8 +69,9 @@ def _least(low: float, scale: int) -> tuple[int, int]:
         return 0, 0
     if low == math.inf:
         return _TOTAL_MAX, _TOTAL_MAX
-    exact = Fraction(low) * 10**scale
-    return min(math.ceil(exact / (1 - _SLACK)), _TOTAL_MAX), min(math.ceil(exact / (1 + _SLACK)), _TOTAL_MAX)
+    over, under = low.as_integer_ratio()
+    over = over * 10**scale * _ONE
+    return min(-(-over // (under * (_ONE - 1))), _TOTAL_MAX), min(-(-over // (under * (_ONE + 1))), _TOTAL_MAX)
 
 
 def _greatest(high: float, scale: int) -> tuple[int, int]:
@@ -79,5 +79,6 @@ def _greatest(high: float, scale: int) -> tuple[int, int]:
         return -1, -1
     if high == math.inf:
         return _TOTAL_MAX, _TOTAL_MAX
-    exact = Fraction(high) * 10**scale
-    return min(math.floor(exact / (1 + _SLACK)), _TOTAL_MAX), min(math.floor(exact / (1 - _SLACK)), _TOTAL_MAX)
+    over, under = high.as_integer_ratio()
+    over = over * 10**scale * _ONE
+    return min(over // (under * (_ONE + 1)), _TOTAL_MAX), min(over // (under * (_ONE - 1)), _TOTAL_MAX)

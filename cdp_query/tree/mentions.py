@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Final, get_args
+from dataclasses import fields
+from typing import Final, NamedTuple, get_args
 
 from cdp_query import tree
 from cdp_query.tree.walk import children, texts
@@ -84,8 +84,7 @@ FIELDS: Final[Mapping[tuple[type, str], NameKind]] = {
 _FILTERS: Final = frozenset(((tree.Events, "where"), (tree.NthTest, "where")))
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A name, and the part of the question with the `field` that holds it.
 
     A field of a list's items has the dotted name that leads to it: `cart.sku` in any(cart, sku = "x"), with `in_list`

@@ -18,7 +18,7 @@ def children(part: object) -> Iterator[tuple[str, object]]:
     for name in _fields_of(type(part)):
         value = getattr(part, name)
         for each in value if isinstance(value, tuple) else (value,):
-            if is_dataclass(each):
+            if _is_part(type(each)):
                 yield name, each
 
 
@@ -40,9 +40,9 @@ def descendants(part: Any) -> Iterator[object]:
 
 def operands(question: Question) -> tuple[Node, ...]:
     """The segments that `and`, `or` and `not` join or that a report is about; none for a predicate."""
-    if isinstance(question, Leaf):
+    if _is_leaf(type(question)):
         return ()
-    return tuple(child for _, child in children(question) if isinstance(child, Node))
+    return tuple([child for _, child in children(question) if isinstance(child, Node)])
 
 
 def with_operands(question: Written, change: Callable[[Node], Node]) -> Written:
@@ -63,15 +63,19 @@ def with_operands(question: Written, change: Callable[[Node], Node]) -> Written:
 
 def predicates(node: Node) -> Iterator[Node]:
     """The parts that `and`, `or` and `not` join and that are none of them, in written order."""
-    if isinstance(node, Leaf):
+    if _is_leaf(type(node)):
         yield node
-    for item in operands(node):
-        yield from predicates(item)
+    else:
+        for item in operands(node):
+            yield from predicates(item)
 
 
 def _fields(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
-# Names of the fields of a type, none for what is no dataclass; the walk asks for them at every node.
+# Asked at every node of every question: the names of the fields of a type, none for what is no dataclass, and what a
+# type is.
 _fields_of: Final[Callable[[type], tuple[str, ...]]] = cache(_fields)
+_is_part: Final[Callable[[type], bool]] = cache(is_dataclass)
+_is_leaf: Final[Callable[[type], bool]] = cache(lambda kind: issubclass(kind, Leaf))

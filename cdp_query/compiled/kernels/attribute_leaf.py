@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdp_query.compiled.kernels.addresses import i64s, u16s
+from cdp_query.compiled.kernels.addresses import i64s
 from cdp_query.compiled.kernels.arguments import Memory
 from cdp_query.compiled.kernels.event_walk import chunk_table, last_until, run_arrays, runs_of
 from cdp_query.compiled.kernels.filters import columns_at
@@ -17,24 +17,18 @@ from cdp_query.compiled.kernels.layout import (
     CHUNK_BASE_MS,
     CHUNK_FIRST_MS,
     COLUMN_BYTES,
-    COLUMN_COUNT,
     COLUMN_FIELDS,
     COUNT_BYTES,
     COUNT_CHUNKS,
     COUNT_MISMATCH,
     COUNT_ROWS,
-    SINCE_COLUMN,
-    SINCE_COUNT,
     SINCE_FIELDS,
-    SINCE_FIRST,
-    SINCE_ROWS,
-    SINCE_TIMES,
     TEST_COLUMNS,
     TEST_NEGATED,
     TEST_OFFSETS,
 )
 from cdp_query.compiled.kernels.text_search import is_searched, search_texts
-from cdp_query.compiled.kernels.values import mark_present, mark_until, test_columns
+from cdp_query.compiled.kernels.values import mark_holding, test_columns
 from cdp_store.arrays import I64, U8
 from cdp_store.kernels.jit import inlined, leaf
 
@@ -67,7 +61,7 @@ def _go_back(bound: I64, test: I64, morsel: int, memory: Memory, counters: I64, 
     n, instant_ms = mask.shape[0], bound[BOUND_INSTANT]
     since = i64s(bound[BOUND_SINCE] + 8 * SINCE_FIELDS * morsel, SINCE_FIELDS)
     holds, latest_ms = memory.asked[:n], memory.sums[:n]
-    _mark_holding(since, instant_ms, memory.event_masks[0, :n], holds)
+    mark_holding(since, instant_ms, memory.event_masks[0, :n], holds)
     for i in range(n):
         mask[i] &= holds[i]
         latest_ms[i] = np.iinfo(np.int64).min
@@ -94,24 +88,3 @@ def _go_back(bound: I64, test: I64, morsel: int, memory: Memory, counters: I64, 
             # Chunks come in order of arrival: at one instant the later arrival is in force.
             if at >= 0 and time >= latest_ms[row]:
                 latest_ms[row], mask[row] = time, passes[at - start]
-
-
-@leaf
-def _mark_holding(since: I64, instant_ms: int, scratch: U8, holds: U8) -> None:
-    """holds[i] = the current value of row i, or its removal, was there at an instant already."""
-    holds[:] = np.uint8(0)
-    if since[SINCE_FIRST] != 0:
-        mark_until(i64s(since[SINCE_FIRST], COLUMN_FIELDS), instant_ms, holds)
-    rows, times = u16s(since[SINCE_ROWS], since[SINCE_COUNT]), i64s(since[SINCE_TIMES], since[SINCE_COUNT])
-    for i in range(rows.shape[0]):
-        holds[rows[i]] = np.uint8(times[i] <= instant_ms)
-    if since[SINCE_COLUMN] != 0:
-        column = i64s(since[SINCE_COLUMN], COLUMN_FIELDS)
-        covered = scratch[: min(holds.shape[0], column[COLUMN_COUNT])]
-        mark_present(column, covered)
-        for i in range(covered.shape[0]):
-            holds[i] &= covered[i] ^ np.uint8(1)
-        covered[:] = np.uint8(0)
-        mark_until(column, instant_ms, covered)
-        for i in range(covered.shape[0]):
-            holds[i] |= covered[i]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from cdp_query.compiled.kernels.addresses import u8s, u16s
@@ -9,18 +11,29 @@ from cdp_query.compiled.kernels.layout import COLUMN_COUNT, COLUMN_DTYPE, COLUMN
 from cdp_store.arrays import I64, U8, U32, AnyArray
 from cdp_store.kernels.jit import kernel, leaf
 
+# Where a column's members are, and where they are counted.
+COUNTED_MEMBERS: Final = 0  # address of bool[rows]
+COUNTED_ROWS: Final = 1
+COUNTED_FIRST: Final = 2  # the place of the value 0 among the sizes
+COUNTED_FIELDS: Final = 3
+
 
 @kernel
-def count_values(column: I64, members: U8, chosen: U32, sizes: I64) -> None:
-    """sizes[v] += the members with the stored value v, of a column of u8 or u16 with as many entries at least.
+def count_values(columns: I64, counted: I64, chosen: U32, sizes: I64) -> None:
+    """sizes[first + v] += the members with the stored value v, for each of some columns of u8 or u16.
 
-    `chosen` u32 is working memory: members are listed in it, as many rows at once as it is long.
+    columns i64[n, COLUMN_FIELDS], counted i64[n, COUNTED_FIELDS]. `chosen` u32 is working memory: members are listed in
+    it, as many rows at once as it is long.
     """
-    present = u8s(column[COLUMN_PRESENT], (column[COLUMN_COUNT] + 7) >> 3 if column[COLUMN_PRESENT] != 0 else 0)
-    if column[COLUMN_DTYPE] == U8_VALUES:
-        _count(u8s(column[COLUMN_VALUES], members.shape[0]), present, members, chosen, sizes)
-    else:
-        _count(u16s(column[COLUMN_VALUES], members.shape[0]), present, members, chosen, sizes)
+    for number in range(columns.shape[0]):
+        column, own = columns[number], counted[number]
+        members = u8s(own[COUNTED_MEMBERS], own[COUNTED_ROWS])
+        present = u8s(column[COLUMN_PRESENT], (column[COLUMN_COUNT] + 7) >> 3 if column[COLUMN_PRESENT] != 0 else 0)
+        found = sizes[own[COUNTED_FIRST] :]
+        if column[COLUMN_DTYPE] == U8_VALUES:
+            _count(u8s(column[COLUMN_VALUES], members.shape[0]), present, members, chosen, found)
+        else:
+            _count(u16s(column[COLUMN_VALUES], members.shape[0]), present, members, chosen, found)
 
 
 @leaf

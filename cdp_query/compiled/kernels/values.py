@@ -11,6 +11,7 @@ from cdp_query.compiled.kernels.layout import (
     COLUMN_BASE,
     COLUMN_COUNT,
     COLUMN_DTYPE,
+    COLUMN_FIELDS,
     COLUMN_KIND,
     COLUMN_PRESENT,
     COLUMN_SCALE,
@@ -23,6 +24,11 @@ from cdp_query.compiled.kernels.layout import (
     MODE_OTHER_TYPE,
     MODE_RANGES,
     MODE_TABLE,
+    SINCE_COLUMN,
+    SINCE_COUNT,
+    SINCE_FIRST,
+    SINCE_ROWS,
+    SINCE_TIMES,
     SLOT_ADDRESS,
     SLOT_COUNT,
     SLOT_DECIMALS,
@@ -85,7 +91,7 @@ def _inside(values: AnyArray, low: Any, high: Any, held: U8) -> None:
 
 @leaf
 def _listed(values: AnyArray, base: int, table: U8, held: U8) -> None:
-    """held[i] = table[base + values[i]]; what lies beyond the table belongs to no present entry."""
+    """held[i] = table[base + values[i]]; what lies beyond the table satisfies nothing, or belongs to no entry."""
     for i in range(held.shape[0]):
         code = np.uint64(base + np.int64(values[i]))
         held[i] = table[code] if code < np.uint64(table.shape[0]) else np.uint8(0)
@@ -206,6 +212,27 @@ def mark_until(column: I64, high: int, mask: U8) -> None:
     covered = mask[: min(mask.shape[0], column[COLUMN_COUNT])]
     _inside_stored(column, 0, np.iinfo(np.int64).min, less(high, column[COLUMN_BASE]), covered)
     present_bits(column, 0, covered)
+
+
+@leaf
+def mark_holding(since: I64, instant_ms: int, scratch: U8, holds: U8) -> None:
+    """holds[i] = what row i has since some time was there at an instant already, such as a value or its removal."""
+    holds[:] = np.uint8(0)
+    if since[SINCE_FIRST] != 0:
+        mark_until(i64s(since[SINCE_FIRST], COLUMN_FIELDS), instant_ms, holds)
+    rows, times = u16s(since[SINCE_ROWS], since[SINCE_COUNT]), i64s(since[SINCE_TIMES], since[SINCE_COUNT])
+    for i in range(rows.shape[0]):
+        holds[rows[i]] = np.uint8(times[i] <= instant_ms)
+    if since[SINCE_COLUMN] != 0:
+        column = i64s(since[SINCE_COLUMN], COLUMN_FIELDS)
+        covered = scratch[: min(holds.shape[0], column[COLUMN_COUNT])]
+        mark_present(column, covered)
+        for i in range(covered.shape[0]):
+            holds[i] &= covered[i] ^ np.uint8(1)
+        covered[:] = np.uint8(0)
+        mark_until(column, instant_ms, covered)
+        for i in range(covered.shape[0]):
+            holds[i] |= covered[i]
 
 
 @leaf

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
 from cdp_query.compiled import find_members
-from cdp_query.compiled.run import population_of
+from cdp_query.compiled.populations import population_of
 from cdp_query.errors import QueryCancelled
 from cdp_query.evaluate.execute import Execution
 from cdp_query.stats import Meter

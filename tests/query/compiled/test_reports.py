@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cdp_query import pipeline, tree
 from cdp_query.bind.bind import Binder
-from cdp_query.compiled.descriptors import chunk_table_of
+from cdp_query.compiled.descriptors import chunk_table
 from cdp_query.errors import QueryTooLarge
 from cdp_query.reports.funnel_report import FunnelPart
 from cdp_query.reports.retention_report import RetentionPart
@@ -188,7 +188,7 @@ def test_a_trend_counts_users_once_though_chunks_reach_far_back(unit: str, where
         if is_sealed:
             shards.seal()
     [view], context = shards.capture(), tree.Context(380 * DAY_MS, "Europe/Berlin")
-    assert chunk_table_of(view, ["A"], is_gathered=True).overlap_ms > 60 * DAY_MS
+    assert chunk_table(view, (view.schema.events["A"],), is_gathered=True).overlap_ms > 60 * DAY_MS
     report = pipeline.prepare(f'trend("A"{where}, unit: {unit}{window})', None, context)
     assert isinstance(report, tree.Trend)
     assert answer(report, shards, context) == by_oracle(report, records, context)

@@ -153,3 +153,26 @@ def test_a_float_key_from_an_older_shard_meets_the_integers_row(value: float) ->
 def test_a_funnel_is_broken_down_by_one_attribute() -> None:
     with pytest.raises(QueryInvalid, match="broken down by 'plan' already"):
         pipeline.read('funnel("A" -> "B", by: plan)', "country")
+
+
+@pytest.mark.parametrize("count", [3, 256, 257, 300])
+def test_many_strings_are_counted_again_when_more_of_them_have_come(count: int) -> None:
+    shards = Shards(1)
+    question = tree.Breakdown(tree.Everyone(), "v")
+    shards.apply([Change(user(f"u{n}"), 1, {"v": f"text {n % count}"}) for n in range(2 * count)])
+    expected = {(int(Kind.STRING), f"text {n}"): 2 for n in range(count)}
+    for _ in range(2):
+        assert dict(shards.ask(question, CONTEXT).values) == expected
+    shards.apply([Change(user(f"new {n}"), 1, {"v": f"new {n}"}) for n in range(5)])
+    expected |= {(int(Kind.STRING), f"new {n}"): 1 for n in range(5)}
+    assert dict(shards.ask(question, CONTEXT).values) == expected
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 9])
+def test_texts_are_found_by_their_codes_however_many_are_asked_for(wanted: int) -> None:
+    shards = Shards(2)
+    shards.apply([Change(user(f"u{n}"), 1, {"v": f"text {n % 10}"}) for n in range(200)])
+    texts = tuple(f"text {n}" for n in range(wanted))
+    for negated, count in ((False, 20 * wanted), (True, 200 - 20 * wanted)):
+        asked = tree.AttributeTest("v", tree.OneOf((*texts, "never seen"), negated))
+        assert shards.ask(asked, CONTEXT).count == count
