@@ -92,32 +92,59 @@ def walk_chunks(
             counters[COUNT_EVENTS] += np.int64(run_starts[last]) - np.int64(run_starts[first])
             mark_cut(leaf_row, chunk, first, last, memory.marks)
             continue
-        begin = first
-        while begin < last:
-            end = last
-            if is_narrow:
-                if np.int64(asked[run_rows[begin]]) < least:
-                    begin += 1
-                    continue
-                end = begin + 1
-            start, stop = int(np.int64(run_starts[begin])), int(np.int64(run_starts[end]))
-            passes = memory.event_masks[0, : stop - start]
-            others = mask_events(
-                leaf_row, chunk, number, filters, tests, start, memory.event_masks, memory.scratch, passes
-            )
-            if kind == COUNT_LEAF:
-                count_masked(run_rows, run_starts, begin, end, passes, memory.running, window)
-            elif kind == MARK_LEAF:
-                mark_masked(run_rows, run_starts, begin, end, passes, memory.running, memory.marks)
-            elif kind == DAYS_LEAF:
-                mark_days(leaf_row, chunk, begin, end, passes, memory.event_rows, memory.event_periods, memory.days)
-            elif kind == SUM_LEAF:
-                others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
-            else:
-                _hand_on(kind, leaf_row, chunk, begin, end, passes, memory, asked, least, window, numbers, offsets)
-            counters[COUNT_MISMATCH] += others
-            counters[COUNT_EVENTS] += stop - start
-            begin = end
+        _walk_masked(
+            kind, leaf_row, bound, filters, tests, number, chunk, first, last, memory, asked, least, is_narrow, scale,
+            window, numbers, offsets, counters,
+        )  # fmt: skip
+
+
+@inlined
+def _walk_masked(
+    kind: int,
+    leaf_row: I64,
+    bound: I64,
+    filters: I64,
+    tests: I64,
+    number: int,
+    chunk: I64,
+    first: int,
+    last: int,
+    memory: Memory,
+    asked: U8,
+    least: int,
+    is_narrow: bool,
+    scale: int,
+    window: U32,
+    numbers: I64,
+    offsets: I64,
+    counters: I64,
+) -> None:
+    """Hands the events of the runs first:last on that pass the filter in the interval (see `walk_chunks`)."""
+    run_rows, run_starts = run_arrays(chunk, last)
+    begin = first
+    while begin < last:
+        end = last
+        if is_narrow:
+            if np.int64(asked[run_rows[begin]]) < least:
+                begin += 1
+                continue
+            end = begin + 1
+        start, stop = int(np.int64(run_starts[begin])), int(np.int64(run_starts[end]))
+        passes = memory.event_masks[0, : stop - start]
+        others = mask_events(leaf_row, chunk, number, filters, tests, start, memory.event_masks, memory.scratch, passes)
+        if kind == COUNT_LEAF:
+            count_masked(run_rows, run_starts, begin, end, passes, memory.running, window)
+        elif kind == MARK_LEAF:
+            mark_masked(run_rows, run_starts, begin, end, passes, memory.running, memory.marks)
+        elif kind == DAYS_LEAF:
+            mark_days(leaf_row, chunk, begin, end, passes, memory.event_rows, memory.event_periods, memory.days)
+        elif kind == SUM_LEAF:
+            others += add_chunk(bound, chunk, number, scale, begin, end, start, passes, memory)
+        else:
+            _hand_on(kind, leaf_row, chunk, begin, end, passes, memory, asked, least, window, numbers, offsets)
+        counters[COUNT_MISMATCH] += others
+        counters[COUNT_EVENTS] += stop - start
+        begin = end
 
 
 @leaf
