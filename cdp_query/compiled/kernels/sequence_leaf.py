@@ -34,7 +34,7 @@ from cdp_query.compiled.kernels.layout import (
     MARK_LEAF,
 )
 from cdp_query.compiled.kernels.step_events import SLACK, pile_up
-from cdp_query.compiled.kernels.values import copy_mask, count_ones
+from cdp_query.compiled.kernels.values import count_ones
 from cdp_store.arrays import I64, U8, U32
 from cdp_store.kernels.jit import inlined, leaf
 from cdp_store.limits import TIME_MIN_MS
@@ -78,7 +78,7 @@ def sequence_leaf(
         memory.carried[: wanted.shape[0]] = np.uint8(0)
         first_ms, before_ms = _next_stage(tables, memory.steps, number, argument), NO_STAGE
         while first_ms != NO_STAGE and left > 0:
-            _carry(tables.leaves[argument], memory, before_ms, first_ms, numbers, starts)
+            _carry(tables.leaves[argument], memory, before_ms, first_ms, wanted, numbers, starts)
             _follow_stage(
                 tables, memory, number, argument, morsel, left, wanted, depth, numbers, starts, merged, earlier
             )
@@ -103,18 +103,18 @@ def _leave_out(possible: U8, depth: U8, wanted: U8) -> int:
 
 
 @leaf
-def _carry(leaf_row: I64, memory: Memory, before_ms: int, first_ms: int, numbers: I64, starts: I64) -> None:
+def _carry(leaf_row: I64, memory: Memory, before_ms: int, first_ms: int, wanted: U8, numbers: I64, starts: I64) -> None:
     """Keeps the latest starts of a stage for the next one, which begins at `first_ms`; none begins at the last step.
 
-    memory.level[row] becomes the steps that a row completed before and may go on from.
+    memory.level[row] becomes the steps that a wanted row completed before and may go on from.
     """
-    steps, within, n = memory.steps, leaf_row[LEAF_WITHIN], memory.level.shape[0]
+    steps, within = memory.steps, leaf_row[LEAF_WITHIN]
     if before_ms == NO_STAGE:
         return
     # What began before the stage that is over lies too long ago, or everything counts.
     is_over = 0 <= within < first_ms - before_ms
     if is_over:
-        memory.carried[:n] = np.uint8(0)
+        memory.carried[: wanted.shape[0]] = np.uint8(0)
     since_ms = int(first_ms - within if is_over else TIME_MIN_MS)
     for step in range(leaf_row[LEAF_STEPS] - 1):
         place, end = steps[step, STEP_PLACE], steps[step, STEP_PLACE] + steps[step, STEP_ROOM]
@@ -123,7 +123,8 @@ def _carry(leaf_row: I64, memory: Memory, before_ms: int, first_ms: int, numbers
             events, begun, memory.offsets[step], step + 1, since_ms, memory.carried, memory.carry[step]
         )
         steps[step, STEP_CARRIED] = found + (0 if is_over else steps[step, STEP_CARRIED])
-    copy_mask(memory.carried, memory.level)
+    for row in range(wanted.shape[0]):
+        memory.level[row] = memory.carried[row] * wanted[row]
 
 
 @leaf
@@ -144,13 +145,13 @@ def _follow_stage(
     """depth[row] = steps that an attempt of a wanted row completed in a stage, at least. `left` rows are wanted."""
     leaf_row, offsets, candidates = tables.leaves[argument], memory.offsets, left
     for step in range(leaf_row[LEAF_STEPS]):
-        if candidates == 0:
+        if candidates > 0:
+            is_narrow, asked = candidates * FEW <= wanted.shape[0], memory.level if step > 0 else wanted
+            _list_step(tables, memory, number, argument, step, morsel, asked, is_narrow, numbers, merged)
+            if step > 0:
+                _follow_step(leaf_row, memory, step, numbers, starts, earlier, depth)
+        else:
             offsets[step, :] = 0
-            continue
-        is_narrow, asked = candidates * FEW <= wanted.shape[0], memory.level if step > 0 else wanted
-        _list_step(tables, memory, number, argument, step, morsel, asked, is_narrow, numbers, merged)
-        if step > 0:
-            _follow_step(leaf_row, memory, step, numbers, starts, earlier, depth)
         candidates = offsets[step, BLOCKS] + memory.steps[step, STEP_CARRIED]
 
 
@@ -174,19 +175,9 @@ def _list_step(
     for chunk in range(row[STEP_FIRST], row[STEP_LAST]):
         piles[count, :] = piles[count - 1, BLOCKS] if count > 0 else 0
         list_chunk(
-            tables,
-            memory,
-            number,
-            own,
-            morsel,
-            chunk,
-            asked,
-            max(step, 1),
-            is_narrow,
-            listed,
-            piles[count],
+            tables, memory, number, own, morsel, chunk, asked, max(step, 1), is_narrow, listed, piles[count],
             memory.counted,
-        )
+        )  # fmt: skip
         if piles[count, BLOCKS] > piles[count, 0]:
             count = pile_up(listed, piles, count + 1, merged, False)
     count = pile_up(listed, piles, count, merged, True)
