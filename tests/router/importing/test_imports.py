@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,13 @@ _HEAVY = (
 )
 
 
-def _loaded(module: str) -> set[str]:
-    """Modules a fresh interpreter has loaded after importing one."""
+@cache
+def _loaded(module: str) -> frozenset[str]:
+    """Modules a fresh interpreter has loaded after importing one; each is started once for all tests that look."""
     done = subprocess.run(
         [sys.executable, "-c", _LIST.format(module=module)], capture_output=True, text=True, check=True
     )
-    return set(json.loads(done.stdout))
+    return frozenset(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize(

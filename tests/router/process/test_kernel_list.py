@@ -39,20 +39,33 @@ def start(mark: Path, *more: str) -> dict[str, Any]:
     return found
 
 
-def test_a_start_with_a_list_loads_the_same_kernels_without_the_warm_up(tmp_path: Path) -> None:
-    first = start(tmp_path / "warm")
-    assert first["ran"] == ["warm-up"] and len(first["signatures"]) == 1
-    assert start(tmp_path / "warm") == {"ran": [], "signatures": first["signatures"]}
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes]:
+    """What a start without a list ran, and the list that it wrote."""
+    folder = tmp_path_factory.mktemp("first")
+    found = start(folder / "warm")
+    assert found["ran"] == ["warm-up"] and len(found["signatures"]) == 1
+    assert [path.name for path in folder.iterdir()] == ["warm.list"]
+    return found, (folder / "warm.list").read_bytes()
+
+
+def test_a_start_with_a_list_loads_the_same_kernels_without_the_warm_up(
+    tmp_path: Path, first: tuple[dict[str, Any], bytes]
+) -> None:
+    found, whole = first
+    (tmp_path / "warm.list").write_bytes(whole)
+    assert start(tmp_path / "warm") == {"ran": [], "signatures": found["signatures"]}
     assert [path.name for path in tmp_path.iterdir()] == ["warm.list"]
 
 
 @pytest.mark.parametrize("change", ["a bit", "the end", "everything"])
-def test_a_damaged_list_is_not_loaded_and_is_written_again(tmp_path: Path, change: str) -> None:
-    first, path = start(tmp_path / "warm"), tmp_path / "warm.list"
-    whole = path.read_bytes()
+def test_a_damaged_list_is_not_loaded_and_is_written_again(
+    tmp_path: Path, first: tuple[dict[str, Any], bytes], change: str
+) -> None:
+    (found, whole), path = first, tmp_path / "warm.list"
     damaged = {"a bit": whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], "the end": whole[:-1], "everything": b""}
     path.write_bytes(damaged[change])
-    assert start(tmp_path / "warm") == first
+    assert start(tmp_path / "warm") == found
     assert path.read_bytes() == whole
 
 
