@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -137,7 +137,11 @@ def retention(
         ]
         latest = max((entry for entry, _ in cohort), default=min(period.end - 1, last_instant(report.window, context)))
         # The ends ascend: a report of every day of decades asks for few of them.
-        ended = bisect_right(range(report.periods), context.as_of_ms + 1, key=partial(_end, report, latest, tz))
+        end_of: Callable[[int], int] = partial(_end, report, latest, tz)
+        if report.start is tree.PeriodStart.CALENDAR:
+            # By the date, not by an instant: a day that the zone skipped has none.
+            end_of = partial(_calendar_end, report.unit, date.fromisoformat(period.label), tz)
+        ended = bisect_right(range(report.periods), context.as_of_ms + 1, key=end_of)
         rows.append(
             RetentionRow(
                 period.label,
@@ -166,6 +170,10 @@ def _returned(report: tree.Retention, entry: int, period: int, profile: oracle.P
 
 def _end(report: tree.Retention, entry: int, tz: ZoneInfo, period: int) -> int:
     return _bounds(report, entry, period, tz)[1]
+
+
+def _calendar_end(unit: str, first: date, tz: ZoneInfo, period: int) -> int:
+    return _midnight(_units_later(first, unit, period + 1), tz)
 
 
 def _bounds(report: tree.Retention, entry: int, period: int, tz: ZoneInfo) -> tuple[int, int]:

@@ -234,3 +234,15 @@ def test_a_user_counts_once_in_a_month_that_many_chunks_hold() -> None:
         ("2026-02-01", 56, 1),
         ("2026-03-01", 0, 0),
     ]
+
+
+def test_a_cohort_of_a_skipped_day_is_complete_as_long_as_the_calendar_says() -> None:
+    """Samoa had no 30 December 2011: nobody can enter then, and the row counts its own periods like its neighbours."""
+    records: list[Record] = [Event(user("a"), "A", _at("2011-12-28T12:00"))]
+    context = tree.Context(_at("2012-01-03T12:00"), "Pacific/Apia")
+    report = parse('retention("A", return: "B", unit: day, periods: 9, start: calendar, last: 7d)')
+    assert isinstance(report, tree.Retention)
+    shards = Shards()
+    shards.apply(records)
+    told = reported(report, shards.ask(report, context), context)
+    assert told == oracle_reports.retention(report, records, context)
